@@ -8,6 +8,13 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 find_package(Threads REQUIRED)
 
+# A compiler cache is used when there is one, and never needed.
+find_program(ARGUS_CCACHE ccache)
+mark_as_advanced(ARGUS_CCACHE)
+if(ARGUS_CCACHE AND PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ARGUS_CCACHE})
+endif()
+
 add_library(argus_flags INTERFACE)
 # Decisions must be the same bits from GCC and Clang, at any optimisation: no fused multiply-add, no reassociation.
 target_compile_options(argus_flags INTERFACE -ffp-contract=off -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast)
@@ -40,5 +47,5 @@ function(argus_test room)
   cmake_parse_arguments(TEST "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(argus_${room}_test ${TEST_SOURCES})
   target_link_libraries(argus_${room}_test PRIVATE argus::${room} argus_flags GTest::gtest_main ${TEST_LIBRARIES})
-  gtest_discover_tests(argus_${room}_test DISCOVERY_TIMEOUT 60)
+  gtest_discover_tests(argus_${room}_test DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
 endfunction()

@@ -1,0 +1,72 @@
+#include "engine/fusion.h"
+
+#include "engine/constants.h"
+
+namespace argus::engine {
+namespace {
+constexpr double kProgress = 5.0;
+constexpr int kHysteresis = 8;
+constexpr int kCalm = 24;
+
+double of(const FusionInput& in, SignalKind k) { return in.severity[static_cast<std::size_t>(k)]; }
+}  // namespace
+
+int Fusion::instantaneous(const View& v, const FusionInput& in, double hard) const {
+  const LossTracker& loss = v.t.loss;
+  int soft = 0;
+  for (SignalKind k : {SignalKind::kRepresentationalCollapse, SignalKind::kEntropyDrift, SignalKind::kConfidenceCollapse,
+                       SignalKind::kLabelNoise, SignalKind::kDistributionShift, SignalKind::kOutlierBatch}) {
+    soft += of(in, k) >= 1.0;
+  }
+  const double rise = loss.rise();
+  const bool loss_agrees = rise > 0.3 || loss.raw().evidence() > 0.4 * constants::kConfirm;
+  if (hard >= 1.0 || in.joint_drift || soft >= 2 || (soft == 1 && loss_agrees)) return 2;
+  const bool rising = std::max(loss.fast().over(), loss.slow().over()) >= 8 && loss.given_back() > 0.1;
+  return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.8 ? 1 : 0;
+}
+
+int Fusion::settle(const View& v, const FusionInput& in, double hard, int p) {
+  const Drawup* streams[3] = {&v.t.loss.fast(), &v.t.gradient.rise(), &v.t.gradient.fall()};
+  const bool relevant[3] = {of(in, SignalKind::kLossDivergence) >= 1.0 || in.joint_drift,
+                            of(in, SignalKind::kGradientExplosion) >= 1.0, of(in, SignalKind::kVanishingGradients) >= 1.0};
+  if (p >= 2) {
+    if (pressure_ < 2 && age_ == 0) {
+      for (std::size_t i = 0; i < 3; ++i) worst_[i] = streams[i]->level();
+      last_worse_ = v.now;
+    }
+    ++age_;
+    cool_ = kHysteresis;
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (relevant[i] && streams[i]->level() > worst_[i] + streams[i]->noise()) {
+        worst_[i] = streams[i]->level();
+        last_worse_ = v.now;
+      }
+    }
+    if (of(in, SignalKind::kTrainingStagnation) >= 1.0 && age_ < 200) last_worse_ = v.now;
+    return v.now - last_worse_ > kCalm ? 1 : p;
+  }
+  if (cool_ > 0) {
+    --cool_;
+    p = std::max(p, hard > 0.6 && pressure_ >= 2 ? 2 : 1);
+    if (cool_ == 0) age_ = 0;
+  }
+  return p;
+}
+
+int Fusion::observe(const View& v, const FusionInput& in) {
+  bad_ = v.nonfinite ? std::min(20, bad_ + 3) : std::max(0, bad_ - 1);
+  double hard = std::max({of(in, SignalKind::kLossDivergence), of(in, SignalKind::kVanishingGradients),
+                          of(in, SignalKind::kTrainingStagnation)});
+  if (in.explosion_consequential) hard = std::max(hard, of(in, SignalKind::kGradientExplosion));
+  int p = settle(v, in, hard, instantaneous(v, in, hard));
+  const LossTracker& loss = v.t.loss;
+  const bool losing = loss.slow().progress() > kProgress && loss.given_back() > 1.0 &&
+                      of(in, SignalKind::kLossDivergence) > 2.0 && p >= 2;
+  lost_ = losing ? lost_ + 1 : 0;
+  if (lost_ >= 2 && p >= 2) p = 3;
+  if (bad_ > 0) p = 3;
+  pressure_ = p;
+  return p;
+}
+
+}  // namespace argus::engine

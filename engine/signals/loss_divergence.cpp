@@ -1,0 +1,61 @@
+#include "engine/signals/loss_divergence.h"
+
+#include "engine/constants.h"
+
+namespace argus::engine {
+namespace {
+constexpr double kConfirm = constants::kConfirm;
+constexpr double kMaterial = 0.1;     // share of the progress given back that matters
+constexpr double kSlow = 0.8;         // draw-up excess that confirms, for 4 observations
+constexpr double kSlowRange = 0.7;
+constexpr double kProgress = 5.0;
+constexpr double kSudden = 2.0;
+constexpr double kAgree = 0.5;
+
+/// With update norms at hand, a slow rise of the loss alone is not enough: something that moves it must have changed too.
+bool corroborated(const View& v) {
+  const Trackers& t = v.t;
+  return !t.update.informative(v.now) || t.samples.rise() > kAgree || t.weights.motion_evidence() > 0.5 * kConfirm ||
+         t.update.rise().excess() > kAgree || t.schedule.lr_excess() > kAgree;
+}
+}  // namespace
+
+double LossDivergence::novelty_evidence(const View& v) const {
+  const LossTracker& loss = v.t.loss;
+  const double own = std::max(loss.raw().evidence(), loss.residual().evidence());
+  if (own <= 0.0) return 0.0;
+  const double fused = own + 0.3 * (v.gradient_surprise() + 0.5 * v.update_surprise() + 0.5 * v.sample_surprise());
+  const bool material = std::max(loss.given_back(), loss.given_back_now()) >= kMaterial;
+  return material ? fused : std::min(fused, 0.9 * kConfirm);
+}
+
+double LossDivergence::slow_evidence(const View& v) {
+  const LossTracker& loss = v.t.loss;
+  const bool agreed = corroborated(v) && loss.given_back() > kMaterial;
+  double evidence = 0.0;
+  const Drawup* speeds[2] = {&loss.fast(), &loss.slow()};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Drawup& d = *speeds[i];
+    const bool passed = agreed && d.excess() > kSlow && d.range_excess() > kSlowRange && d.progress() > kProgress &&
+                        loss.slow().progress() > kProgress;
+    over_[i] = passed ? over_[i] + 1 : 0;
+    if (over_[i] >= 4) evidence = std::max(evidence, d.excess() / kSlow);
+  }
+  return evidence;
+}
+
+double LossDivergence::sudden_evidence(const View& v) {
+  const Drawup& d = v.t.loss.fast();
+  const bool passed = d.excess() > kSudden && d.suspicion() <= 24 && d.range_excess() > 1.0 && v.now > 100;
+  sudden_ = passed ? sudden_ + 1 : 0;
+  return sudden_ >= 2 ? d.excess() / kSudden : 0.0;
+}
+
+Reading LossDivergence::observe(const View& v) {
+  Reading r;
+  r.severity = std::max({novelty_evidence(v) / kConfirm, slow_evidence(v), sudden_evidence(v)});
+  if (v.nonfinite) r.severity = std::max(r.severity, 2.0);
+  return r;
+}
+
+}  // namespace argus::engine

@@ -1,0 +1,25 @@
+#include "engine/signals/vanishing_gradients.h"
+
+#include "engine/math.h"
+
+namespace argus::engine {
+namespace {
+constexpr double kExcess = 4.0;
+constexpr double kRanges = 1.5;    // recent ranges of the log norm it must have fallen
+constexpr double kExplained = 0.3; // share of the fall a falling loss explains
+}  // namespace
+
+Reading VanishingGradients::observe(const View& v) {
+  Reading r;
+  const GradientTracker& g = v.t.gradient;
+  const Drawup& d = g.fall();
+  if (d.over() < 3 || d.suspicion() == 0 || g.saturated()) return r;
+  const double fall = d.level() - d.level_at_suspicion();
+  const LossTracker& loss = v.t.loss;
+  const double before = loss.absolute(g.loss_at_fall()), after = loss.absolute(loss.smoothed());
+  const double explained = loss.positive() && before > 0.0 && after > 0.0 ? log_natural(before / after) : 0.0;
+  if (explained < kExplained * fall && d.range_excess() > kRanges) r.severity = d.excess() / kExcess;
+  return r;
+}
+
+}  // namespace argus::engine

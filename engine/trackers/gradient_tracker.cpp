@@ -1,0 +1,26 @@
+#include "engine/trackers/gradient_tracker.h"
+
+#include "engine/math.h"
+
+namespace argus::engine {
+
+void GradientTracker::restart() {
+  const BinaryUnit unit = unit_;
+  *this = GradientTracker();
+  unit_ = unit;
+}
+
+void GradientTracker::observe(double norm, double widen, double grace, double smoothed_loss) {
+  const double g = unit_.normalise(norm);
+  repeats_ = g == last_ ? repeats_ + 1 : 0;
+  last_ = g;
+  if (repeats_ >= 2) return;
+  const double y = log_natural(g);
+  novelty_.observe(g, widen);
+  rise_.observe(y, grace);
+  const int before = fall_.suspicion();
+  fall_.observe(-y, grace);
+  if (fall_.suspicion() == 1 && before == 0) loss_at_fall_ = smoothed_loss;
+}
+
+}  // namespace argus::engine

@@ -1,0 +1,54 @@
+#include "engine/trackers/schedule.h"
+
+#include <algorithm>
+
+#include "engine/math.h"
+
+namespace argus::engine {
+namespace {
+constexpr int kGrace = 24;            // observations of grace for a changed batch, length or an LR rise within the record
+constexpr int kRestartGrace = 48;     // ... for a declared restart
+constexpr int kRecordAge = 50;        // observations an LR record must have stood before a rise above it is news
+}  // namespace
+
+void Schedule::observe_lr(double lr) {
+  if (lr_ > 0.0 && lr > 1.3 * lr_ && lr <= 1.05 * lr_max_) {
+    left_ = std::max(left_, kGrace);
+    changed_ = true;
+  }
+  if (lr > lr_max_) {
+    if (age_ >= kRecordAge) lr_base_ = lr_max_;
+    age_ = 0;
+    lr_max_ = lr;
+  } else {
+    ++age_;
+  }
+  lr_excess_ = lr_base_ > 0.0 ? log2_of(lr / lr_base_) : 0.0;
+  lr_ = lr;
+}
+
+void Schedule::observe(const Step& step) {
+  changed_ = false;
+  const Scalars& s = step.scalars;
+  if (s.has(Field::kLearningRate)) {
+    const double lr = s[Field::kLearningRate];
+    if (std::isfinite(lr) && lr > 0.0) observe_lr(lr);
+  }
+  if (step.lr_restarted) {
+    left_ = kRestartGrace;
+    changed_ = true;
+  }
+  const double batch = s.has(Field::kBatchSize) ? s[Field::kBatchSize] : 0.0;
+  const double length = s.has(Field::kSequenceLength) ? s[Field::kSequenceLength] : 0.0;
+  if (sized_ && (batch != batch_size_ || length != sequence_length_)) {
+    left_ = std::max(left_, kGrace);
+    changed_ = true;
+  }
+  batch_size_ = batch;
+  sequence_length_ = length;
+  sized_ = true;
+  grace_ = std::min(1.0, static_cast<double>(left_) / kGrace);
+  if (left_ > 0) --left_;
+}
+
+}  // namespace argus::engine
