@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conftest import ROOT, diverging_run, healthy_run, write_jsonl
 
 OTHERS = [Path(path) for path in os.environ.get("ARGUS_BIN_OTHERS", "").split(":") if path]
@@ -16,7 +17,9 @@ RECORDED = sorted((ROOT / "bench" / "recorded").glob("*.jsonl.gz"))
 
 
 def replay(program: Path, file: Path) -> bytes:
-    done = subprocess.run([program, "replay", "--json", file], stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+    done = subprocess.run(
+        [program, "replay", "--json", file], stdin=subprocess.DEVNULL, capture_output=True, timeout=300
+    )
     assert done.returncode == 0, f"{program}: {done.stderr.decode()}"
     return done.stdout
 
@@ -26,7 +29,9 @@ def first_difference(ours: bytes, theirs: bytes) -> str:
     return next((f"{a.decode()}\n{b.decode()}" for a, b in pairs if a != b), "one of the two is shorter")
 
 
-@pytest.mark.parametrize("other", OTHERS or [pytest.param(None, marks=pytest.mark.skip("no second build given"))], ids=str)
+@pytest.mark.parametrize(
+    "other", OTHERS or [pytest.param(None, marks=pytest.mark.skip("no second build given"))], ids=str
+)
 class TestSameDecisions:
     @pytest.mark.parametrize("file", RECORDED, ids=lambda path: path.name.removesuffix(".jsonl.gz"))
     def test_on_a_recorded_run(self, program, other, file):

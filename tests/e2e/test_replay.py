@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from conftest import diverging_run, healthy_run, write_jsonl
 
 DONE, FAILED_ON, USAGE, BAD_INPUT = 0, 1, 2, 3

@@ -68,16 +68,32 @@ LIBRARIES = r"(base|engine|wire|store|runs|server|client|probe)/(?!.*_test\.cpp)
 BANNED = [
     (r".*", r"std::(ranges::)?views\b|#include <ranges>", "write the loop: Clang 14 cannot compile range adaptors"),
     (r".*", r"std::(expected|format|move_only_function|source_location)\b", "not to be had on Clang 14: Result, fmt"),
-    (LIBRARIES, r"#include <(iostream|fstream)>|std::(cout|cerr|clog|cin)\b|\b(f|v|vf)?printf\(", "return it: only cli/ talks"),
-    (r"(?!base/clock)", r"\bsystem_clock\b|\bgettimeofday\b|\bclock_gettime\b|std::time\(|[^\w:.>]time\((NULL|nullptr|0)\)",
-     "base/clock.h, or take the time as a parameter"),
+    (
+        LIBRARIES,
+        r"#include <(iostream|fstream)>|std::(cout|cerr|clog|cin)\b|\b(f|v|vf)?printf\(",
+        "return it: only cli/ talks",
+    ),
+    (
+        r"(?!base/clock)",
+        r"\bsystem_clock\b|\bgettimeofday\b|\bclock_gettime\b|std::time\(|[^\w:.>]time\((NULL|nullptr|0)\)",
+        "base/clock.h, or take the time as a parameter",
+    ),
     (r".*", r"\bs?rand\(|\brandom_device\b", "a generator seeded by the caller, its seed in the failure message"),
-    (TESTS, r"\bsleep_(for|until)\b|\bu?sleep\(", "wait on a condition: a sleep is slow when it works and wrong when it does not"),
-    (r"engine/(?!.*_test\.cpp)", r"#include <(thread|mutex|atomic|chrono|cstdio|cstdlib|filesystem|random|future)>",
-     "nothing: the engine is pure"),
-    (r"engine/(?!.*_test\.cpp|testdata/)",
-     r"std::(exp2?|expm1|log|log2|log10|log1p|pow|cbrt|hypot|sin|cos|tan|a?tanh?|sinh|cosh|erfc?|[tl]gamma)\(|\bfma\(",
-     "engine/math.h: the C library's last bit differs between machines"),
+    (
+        TESTS,
+        r"\bsleep_(for|until)\b|\bu?sleep\(",
+        "wait on a condition: a sleep is slow when it works and wrong when it does not",
+    ),
+    (
+        r"engine/(?!.*_test\.cpp)",
+        r"#include <(thread|mutex|atomic|chrono|cstdio|cstdlib|filesystem|random|future)>",
+        "nothing: the engine is pure",
+    ),
+    (
+        r"engine/(?!.*_test\.cpp|testdata/)",
+        r"std::(exp2?|expm1|log|log2|log10|log1p|pow|cbrt|hypot|sin|cos|tan|a?tanh?|sinh|cosh|erfc?|[tl]gamma)\(|\bfma\(",
+        "engine/math.h: the C library's last bit differs between machines",
+    ),
     (r"(?!python/bindings/)(?!.*_test\.cpp)", r"\bthrow\b", "return Status or Result: our C++ does not throw"),
 ]
 BANNED_PYTHON = [
@@ -85,8 +101,16 @@ BANNED_PYTHON = [
     (r"python/src/.*", r"^\s*print\(", "write to the stream the caller gave (default: sys.stderr)"),
 ]
 BANNED_EVERYWHERE = [
-    (r"(?!tests/tidy/)", r"(?<![\w.])/(work|root|home/\w+|opt)/\w", "a path of one machine: name it relative to the repository"),
-    (r"(?!tests/tidy/).*\.(cpp|h|py|cmake|txt|sh)$", r"\bTODO\b(?!\(#\d+\))|\bFIXME\b|\bXXX\b", "TODO(#issue), or do it now"),
+    (
+        r"(?!tests/tidy/)",
+        r"(?<![\w.])/(work|root|home/\w+|opt)/\w",
+        "a path of one machine: name it relative to the repository",
+    ),
+    (
+        r"(?!tests/tidy/).*\.(cpp|h|py|cmake|txt|sh)$",
+        r"\bTODO\b(?!\(#\d+\))|\bFIXME\b|\bXXX\b",
+        "TODO(#issue), or do it now",
+    ),
 ]
 LONG_FILE_LINES = 400
 LONG_FUNCTION_LINES = 70
@@ -117,9 +141,7 @@ class Tree:
     @cache  # noqa: B019
     def code(self, name: str) -> str:
         """C++ without comments and string contents, line for line."""
-        return re.sub(
-            r'//[^\n]*|/\*.*?\*/|(?<!#include )"(?:\\.|[^"\\\n])*"', _blank, self.text(name), flags=re.DOTALL
-        )
+        return re.sub(r'//[^\n]*|/\*.*?\*/|(?<!#include )"(?:\\.|[^"\\\n])*"', _blank, self.text(name), flags=re.DOTALL)
 
     @cache  # noqa: B019
     def includes(self, name: str) -> tuple[tuple[int, str, str], ...]:
@@ -160,7 +182,7 @@ def includes_run_downward(tree: Tree) -> Iterator[str]:
             if quote != '"':
                 continue
             if not (ROOT / path).is_file():
-                yield f"{name}:{line}: \"{path}\" is no file; includes are written from the repository root"
+                yield f'{name}:{line}: "{path}" is no file; includes are written from the repository root'
             elif room_of(path) not in allowed:
                 yield f"{name}:{line}: {room}/ may not include {room_of(path)}/ (it may see: {', '.join(sorted(allowed))})"
 
@@ -171,7 +193,7 @@ def own_header_comes_first(tree: Tree) -> Iterator[str]:
         if name.endswith(".cpp") and header in tree.headers:
             first = next((path for _, _, path in tree.includes(name)), None)
             if first != header:
-                yield f"{name}: the first include must be \"{header}\""
+                yield f'{name}: the first include must be "{header}"'
 
 
 def third_party_headers_stay_in_their_place(tree: Tree) -> Iterator[str]:
@@ -190,7 +212,11 @@ def links_follow_includes(tree: Tree) -> Iterator[str]:
     """A room's CMake target names the rooms that its sources include."""
     for room in ROOMS:
         cmake = ROOT / room / "CMakeLists.txt"
-        declared = re.search(r"argus_room\(.*?DEPENDS([^)]*?)(LIBRARIES|\))", cmake.read_text(), re.DOTALL) if cmake.exists() else None
+        declared = (
+            re.search(r"argus_room\(.*?DEPENDS([^)]*?)(LIBRARIES|\))", cmake.read_text(), re.DOTALL)
+            if cmake.exists()
+            else None
+        )
         if declared is None:
             continue
         linked: set[str] = set()
@@ -221,7 +247,10 @@ def banned_words(tree: Tree) -> Iterator[str]:
 
 
 def is_text(name: str) -> bool:
-    return name.endswith((".cpp", ".h", ".py", ".md", ".txt", ".cmake", ".toml", ".json", ".yml")) or "." not in name.rsplit("/", 1)[-1]
+    return (
+        name.endswith((".cpp", ".h", ".py", ".md", ".txt", ".cmake", ".toml", ".json", ".yml"))
+        or "." not in name.rsplit("/", 1)[-1]
+    )
 
 
 def headers_begin_with_pragma_once(tree: Tree) -> Iterator[str]:
