@@ -3,6 +3,7 @@
 //   template <class Archive> void visit(Archive& ar) { ar(count_, level_); ar.bounded(count_, kCapacity); }
 //
 // The same visit writes and reads, so the two can never disagree. Little-endian, no padding, no pointers.
+// bounded() and check() refuse bytes that no engine wrote: what they let pass must be safe to compute with, whatever it says.
 #pragma once
 
 #include <array>
@@ -50,6 +51,19 @@ class ArchiveBase {
   void one(std::array<T, N>& fields) {
     for (T& f : fields) one(f);
   }
+  /// One byte of presence, then the value whether present or not: the size of the bytes never depends on the state.
+  template <class T>
+  void one(std::optional<T>& field) {
+    bool present = field.has_value();
+    T value = field.value_or(T{});
+    one(present);
+    one(value);
+    if (present) {
+      field = value;
+    } else {
+      field.reset();
+    }
+  }
 };
 
 class StateWriter : public ArchiveBase<StateWriter> {
@@ -63,6 +77,7 @@ class StateWriter : public ArchiveBase<StateWriter> {
   }
   template <class T>
   void bounded(const T&, std::int64_t, std::int64_t = 0) {}
+  void check(bool) {}
 
  private:
   std::vector<std::byte>& out_;
@@ -82,6 +97,8 @@ class StateReader : public ArchiveBase<StateReader> {
     }
     std::memcpy(&value, in_.data(), sizeof(T));
     in_ = in_.subspan(sizeof(T));
+    if constexpr (std::is_same_v<T, std::int32_t>) bounded(value, kCountMax, -kCountMax);
+    if constexpr (std::is_same_v<T, std::int64_t>) bounded(value, kStepMax, -kStepMax);
   }
   /// Refuses the bytes unless low <= value <= high; leaves a safe value behind.
   template <class T>
@@ -92,10 +109,16 @@ class StateReader : public ArchiveBase<StateReader> {
       value = static_cast<T>(low);
     }
   }
+  /// Refuses the bytes unless an invariant between fields holds.
+  void check(bool invariant) { ok_ = ok_ && invariant; }
   bool ok() const { return ok_; }
   bool at_end() const { return in_.empty(); }
 
  private:
+  // Room to count on for years after loading without overflow, also where a counter is multiplied by a small constant.
+  static constexpr std::int64_t kCountMax = std::int64_t{1} << 28;
+  static constexpr std::int64_t kStepMax = std::int64_t{1} << 62;
+
   std::span<const std::byte> in_;
   bool ok_ = true;
 };

@@ -42,12 +42,14 @@ class Novelty {
   int readopted() const { return readopted_; }       ///< how often a new regime was declared
   float median() const { return ring_.median(); }
   float largest() const { return ring_.largest(); }
+  float low() const { return ring_.rank(ring_.size() / 10); }  ///< tenth percentile
   float smallest() const { return ring_.smallest(); }
   double range() const { return range_; }            ///< r of the newest judgement
 
   template <class Archive>
   void visit(Archive& ar) {
     ar(evidence_, level_, surprise_, range_, held_, good_, readopted_, ring_, pending_, delayed_);
+    ar.check(pending_.size() >= std::min(held_, static_cast<std::int32_t>(decltype(pending_)::kCapacity)));
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace argus::engine {
 
@@ -40,6 +41,9 @@ class Fifo {
     ar(head_, size_, data_);
     ar.bounded(head_, N - 1);
     ar.bounded(size_, N);
+    if constexpr (std::is_floating_point_v<T>) {
+      for (T value : data_) ar.check(value == value);  // sorting NaN is undefined
+    }
   }
 
  private:

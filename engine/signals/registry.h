@@ -24,6 +24,8 @@ class SignalBank {
     std::apply([&](auto&... s) { (run(s, v, severity), ...); }, signals_);
     return severity;
   }
+  /// What each signal said of the newest step.
+  const std::array<Reading, kSignalCount>& readings() const { return readings_; }
   bool explosion_consequential() const { return std::get<GradientExplosion>(signals_).consequential(); }
   bool joint_drift() const { return joint_.confirmed(); }
 
@@ -36,12 +38,15 @@ class SignalBank {
  private:
   template <class S>
   void run(S& s, const View& v, std::array<double, kSignalCount>& out) {
+    constexpr auto kAt = static_cast<std::size_t>(S::kKind);
     if constexpr (requires { s.observe(v, true); }) {
-      out[static_cast<std::size_t>(S::kKind)] = s.observe(v, joint_.confirmed()).severity;
+      readings_[kAt] = s.observe(v, joint_.confirmed());
     } else {
-      out[static_cast<std::size_t>(S::kKind)] = s.observe(v).severity;
+      readings_[kAt] = s.observe(v);
     }
+    out[kAt] = readings_[kAt].severity;
   }
+  std::array<Reading, kSignalCount> readings_{};  // of this step only: not state
   JointDrift joint_;
   std::tuple<LossDivergence, GradientExplosion, VanishingGradients, Oscillation, TrainingStagnation, DistributionShift,
              ConfidenceCollapse, EntropyDrift, OutlierBatch, LabelNoise, RepresentationalCollapse>
