@@ -8,9 +8,9 @@
 namespace argus::engine {
 namespace {
 constexpr double kUnknown = 1e300;
-constexpr double kOffset = 4.0;       // k: noise units added to the survived record
-constexpr double kEarly = 100.0;      // observations after which a young record counts half
-constexpr double kForget = 1500.0;    // observations over which the record fades
+constexpr double kOffset = 4.0;     // k: noise units added to the survived record
+constexpr double kEarly = 100.0;    // observations after which a young record counts half
+constexpr double kForget = 1500.0;  // observations over which the record fades
 constexpr double kRangeTau = 100.0;
 constexpr int kLag = 32;
 constexpr double kRhoAllowed = 0.25;

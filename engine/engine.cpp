@@ -7,21 +7,6 @@
 #include "engine/signals/registry.h"
 
 namespace argus::engine {
-namespace {
-
-bool finite_field(const Scalars& s, Field f) { return s.has(f) && std::isfinite(s[f]); }
-bool broken_field(const Scalars& s, Field f) { return s.has(f) && !std::isfinite(s[f]); }
-
-/// A value that must be finite is not. An overflow that the scaler skipped is routine: the loss was finite, nothing was applied.
-bool nonfinite(const Step& step) {
-  const Scalars& s = step.scalars;
-  if (broken_field(s, Field::kLoss)) return true;
-  if (step.step_skipped) return false;
-  return step.nan_detected || broken_field(s, Field::kGradNorm);
-}
-
-}  // namespace
-
 struct Engine::State {
   Trackers trackers;
   SignalBank signals;
@@ -30,38 +15,11 @@ struct Engine::State {
   std::int64_t last_step = -1;
   Decision decision;
 
-  void track(const Step& step);
-  void restart();
-
   template <class Archive>
   void visit(Archive& ar) {
     ar(trackers, signals, fusion, now, last_step);
   }
 };
-
-void Engine::State::restart() {
-  trackers.loss.restart();
-  trackers.gradient.restart();
-  trackers.update.restart();
-  trackers.weights.restart();
-  trackers.samples.restart();
-}
-
-void Engine::State::track(const Step& step) {
-  const Scalars& s = step.scalars;
-  Trackers& t = trackers;
-  t.schedule.observe(step);
-  const double widen = t.schedule.widen(), grace = t.schedule.grace();
-  if (finite_field(s, Field::kLoss)) t.loss.observe(s[Field::kLoss], widen, grace);
-  const bool has_norm = finite_field(s, Field::kGradNorm) && s[Field::kGradNorm] > 0.0;
-  if (has_norm) t.gradient.observe(s[Field::kGradNorm], widen, grace, t.loss.smoothed());
-  if (finite_field(s, Field::kUpdateNorm)) t.update.observe(s[Field::kUpdateNorm], has_norm, widen, grace, now);
-  if (finite_field(s, Field::kWeightsL1) && finite_field(s, Field::kWeightsL2) && s[Field::kWeightsL1] > 0.0 &&
-      s[Field::kWeightsL2] > 0.0) {
-    t.weights.observe(s[Field::kWeightsL1], s[Field::kWeightsL2], widen);
-  }
-  t.samples.observe(step.samples, widen, grace);
-}
 
 Engine::Engine(ModelFamily) : state_(std::make_unique<State>()) {}
 Engine::~Engine() = default;
@@ -76,10 +34,10 @@ Engine& Engine::operator=(const Engine& other) {
 const Decision& Engine::observe(const Step& step) noexcept {
   State& st = *state_;
   ++st.now;
-  if (st.last_step >= 0 && step.step <= st.last_step) st.restart();
+  if (st.last_step >= 0 && step.step <= st.last_step) st.trackers.restart();
   st.last_step = step.step;
-  st.track(step);
-  const View view{step, st.trackers, st.now, nonfinite(step)};
+  st.trackers.observe(step, st.now);
+  const View view{step, st.trackers, st.now};
   const std::array<double, kSignalCount> severity = st.signals.observe(view);
   Decision& d = st.decision;
   d.step = step.step;
@@ -96,7 +54,7 @@ const Decision& Engine::observe(const Step& step) noexcept {
 }
 
 const Decision& Engine::decision() const noexcept { return state_->decision; }
-void Engine::reset(std::int64_t) noexcept { state_->restart(); }
+void Engine::reset(std::int64_t) noexcept { state_->trackers.restart(); }
 std::size_t Engine::state_bytes() noexcept { return sizeof(State); }
 
 std::vector<std::byte> Engine::save() const {

@@ -14,21 +14,26 @@ double of(const FusionInput& in, SignalKind k) { return in.severity[static_cast<
 int Fusion::instantaneous(const View& v, const FusionInput& in, double hard) const {
   const LossTracker& loss = v.t.loss;
   int soft = 0;
-  for (SignalKind k : {SignalKind::kRepresentationalCollapse, SignalKind::kEntropyDrift, SignalKind::kConfidenceCollapse,
-                       SignalKind::kLabelNoise, SignalKind::kDistributionShift, SignalKind::kOutlierBatch}) {
+  for (SignalKind k :
+       {SignalKind::kRepresentationalCollapse, SignalKind::kEntropyDrift, SignalKind::kConfidenceCollapse,
+        SignalKind::kLabelNoise, SignalKind::kDistributionShift, SignalKind::kOutlierBatch}) {
     soft += of(in, k) >= 1.0;
   }
   const double rise = loss.rise();
   const bool loss_agrees = rise > 0.3 || loss.raw().evidence() > 0.4 * constants::kConfirm;
   if (hard >= 1.0 || in.joint_drift || soft >= 2 || (soft == 1 && loss_agrees)) return 2;
   const bool rising = std::max(loss.fast().over(), loss.slow().over()) >= 8 && loss.given_back() > 0.1;
-  return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.8 ? 1 : 0;
+  return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.75 || v.t.dead.broken_norm() ||
+                 v.t.dead.skipped_recently() > 4.0
+             ? 1
+             : 0;
 }
 
 int Fusion::settle(const View& v, const FusionInput& in, double hard, int p) {
   const Drawup* streams[3] = {&v.t.loss.fast(), &v.t.gradient.rise(), &v.t.gradient.fall()};
   const bool relevant[3] = {of(in, SignalKind::kLossDivergence) >= 1.0 || in.joint_drift,
-                            of(in, SignalKind::kGradientExplosion) >= 1.0, of(in, SignalKind::kVanishingGradients) >= 1.0};
+                            of(in, SignalKind::kGradientExplosion) >= 1.0,
+                            of(in, SignalKind::kVanishingGradients) >= 1.0};
   if (p >= 2) {
     if (pressure_ < 2 && age_ == 0) {
       for (std::size_t i = 0; i < 3; ++i) worst_[i] = streams[i]->level();
@@ -54,7 +59,7 @@ int Fusion::settle(const View& v, const FusionInput& in, double hard, int p) {
 }
 
 int Fusion::observe(const View& v, const FusionInput& in) {
-  bad_ = v.nonfinite ? std::min(20, bad_ + 3) : std::max(0, bad_ - 1);
+  bad_ = v.t.nonfinite ? std::min(20, bad_ + 3) : std::max(0, bad_ - 1);
   double hard = std::max({of(in, SignalKind::kLossDivergence), of(in, SignalKind::kVanishingGradients),
                           of(in, SignalKind::kTrainingStagnation)});
   if (in.explosion_consequential) hard = std::max(hard, of(in, SignalKind::kGradientExplosion));

@@ -12,8 +12,8 @@ namespace argus::engine {
 
 inline constexpr double kLn2 = 0.693147180559945309417232121458;
 
-/// Natural logarithm of a finite x > 0, relative error < 1e-15 near 1 and absolute error < 1e-15 * |exponent| elsewhere.
-/// Series of atanh on the mantissa folded into [sqrt(1/2), sqrt(2)) (Abramowitz & Stegun 4.1.27).
+/// Natural logarithm of a finite x > 0, relative error < 1e-15 near 1 and absolute error < 1e-15 * |exponent|
+/// elsewhere. Series of atanh on the mantissa folded into [sqrt(1/2), sqrt(2)) (Abramowitz & Stegun 4.1.27).
 inline double log_natural(double x) {
   std::uint64_t bits = std::bit_cast<std::uint64_t>(x);
   int exponent = static_cast<int>((bits >> 52) & 0x7ff);

@@ -9,8 +9,9 @@ namespace argus::engine {
 
 /// Expresses a stream in units of the power of two just below its first non-zero magnitude.
 ///
-/// Multiplying by a power of two is exact, so a run whose loss is scaled by 2^k gives the same normalised stream and hence
-/// the same decisions, and values near 1e+-300 neither overflow nor vanish. The unit is fixed for the life of the run.
+/// Multiplying by a power of two is exact, so a run whose loss is scaled by 2^k gives the same normalised stream and
+/// hence the same decisions, and values near 1e+-300 neither overflow nor vanish. The unit is fixed for the life of the
+/// run.
 class BinaryUnit {
  public:
   /// Finite x in the stream's unit, clamped to +-1e30.

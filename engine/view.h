@@ -3,37 +3,19 @@
 
 #include "engine/decision.h"
 #include "engine/step.h"
-#include "engine/trackers/gradient_tracker.h"
-#include "engine/trackers/loss_tracker.h"
-#include "engine/trackers/sample_tracker.h"
-#include "engine/trackers/schedule.h"
-#include "engine/trackers/update_tracker.h"
-#include "engine/trackers/weight_tracker.h"
+#include "engine/trackers/trackers.h"
 
 namespace argus::engine {
-
-struct Trackers {
-  Schedule schedule;
-  LossTracker loss;
-  GradientTracker gradient;
-  UpdateTracker update;
-  WeightTracker weights;
-  SampleTracker samples;
-
-  template <class Archive>
-  void visit(Archive& ar) {
-    ar(schedule, loss, gradient, update, weights, samples);
-  }
-};
 
 struct View {
   const Step& step;
   const Trackers& t;
-  std::int64_t now;     ///< observations of this segment, this one included
-  bool nonfinite;       ///< a value that must be finite is not, and no scaler skipped the step
+  std::int64_t now;  ///< observations of this segment, this one included
 
   double update_surprise() const { return clamp_surprise(t.update.novelty().surprise()); }
-  double gradient_surprise() const { return t.gradient.saturated() ? 0.0 : clamp_surprise(t.gradient.novelty().surprise()); }
+  double gradient_surprise() const {
+    return t.gradient.saturated() ? 0.0 : clamp_surprise(t.gradient.novelty().surprise());
+  }
   double loss_surprise() const { return clamp_surprise(t.loss.raw().surprise()); }
   double sample_surprise() const {
     const SampleTracker& s = t.samples;

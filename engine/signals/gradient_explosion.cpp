@@ -7,6 +7,7 @@ namespace {
 constexpr double kConfirm = constants::kConfirm;
 constexpr double kLr = 1.3;       // log2 above an LR record that stood: 2.5 x, with any movement beside it
 constexpr double kLrAlone = 2.3;  // 5 x, alone
+constexpr double kUpdate = 1.3;   // log2 above an update record that stood: 2.5 x
 
 double lr_evidence(const View& v) {
   const Trackers& t = v.t;
@@ -22,12 +23,12 @@ Reading GradientExplosion::observe(const View& v) {
   const double own = t.gradient.saturated() ? 0.0 : t.gradient.novelty().evidence();
   const double fused = own > 0.0 ? own + 0.3 * (v.loss_surprise() + 0.5 * v.update_surprise()) : 0.0;
   const double update = t.update.novelty().evidence();
-  const double lr = lr_evidence(v);
+  const double lr = std::max(lr_evidence(v), t.update.excess() / kUpdate);
   Reading r;
   r.severity = std::max({fused / kConfirm, update / (2.0 * kConfirm), lr});
   consequential_ = update >= kConfirm || lr >= 1.0 || t.loss.raw().level() > -0.5 || t.loss.rise() > 0.3 ||
                    t.weights.motion_evidence() > 0.5 * kConfirm;
-  if (v.nonfinite) r.severity = std::max(r.severity, 1.0);
+  if (v.t.nonfinite) r.severity = std::max(r.severity, 1.0);
   return r;
 }
 

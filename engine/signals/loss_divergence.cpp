@@ -5,14 +5,15 @@
 namespace argus::engine {
 namespace {
 constexpr double kConfirm = constants::kConfirm;
-constexpr double kMaterial = 0.1;     // share of the progress given back that matters
-constexpr double kSlow = 0.8;         // draw-up excess that confirms, for 4 observations
+constexpr double kMaterial = 0.1;  // share of the progress given back that matters
+constexpr double kSlow = 0.8;      // draw-up excess that confirms, for 4 observations
 constexpr double kSlowRange = 0.7;
 constexpr double kProgress = 5.0;
 constexpr double kSudden = 2.0;
 constexpr double kAgree = 0.5;
 
-/// With update norms at hand, a slow rise of the loss alone is not enough: something that moves it must have changed too.
+/// With update norms at hand, a slow rise of the loss alone is not enough: something that moves it must have changed
+/// too.
 bool corroborated(const View& v) {
   const Trackers& t = v.t;
   return !t.update.informative(v.now) || t.samples.rise() > kAgree || t.weights.motion_evidence() > 0.5 * kConfirm ||
@@ -54,7 +55,7 @@ double LossDivergence::sudden_evidence(const View& v) {
 Reading LossDivergence::observe(const View& v) {
   Reading r;
   r.severity = std::max({novelty_evidence(v) / kConfirm, slow_evidence(v), sudden_evidence(v)});
-  if (v.nonfinite) r.severity = std::max(r.severity, 2.0);
+  if (v.t.nonfinite) r.severity = std::max(r.severity, 2.0);
   return r;
 }
 

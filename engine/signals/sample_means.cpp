@@ -5,10 +5,10 @@
 
 namespace argus::engine {
 namespace {
-constexpr double kJoint = 1.8;        // sum of excesses, for 4 observations
-constexpr double kJointMember = 0.35; // excess at which a member is named
-constexpr double kAlone = 1.2;        // excess of one alone
-constexpr int kSettled = 60;          // observations before slow drifts are judged
+constexpr double kJoint = 1.8;         // sum of excesses, for 4 observations
+constexpr double kJointMember = 0.35;  // excess at which a member is named
+constexpr double kAlone = 1.2;         // excess of one alone
+constexpr int kSettled = 60;           // observations before slow drifts are judged
 }  // namespace
 
 void JointDrift::observe(const View& v) {

@@ -1,7 +1,7 @@
 // The three signals that watch a mean over samples: entropy_drift, confidence_collapse, label_noise.
 //
-// Each sees its own novelty (sudden) and draw-up (slow). A slow common drift of all three and the loss shows in their sum long
-// before it shows in any one; the joint sum names every member that takes part.
+// Each sees its own novelty (sudden) and draw-up (slow). A slow common drift of all three and the loss shows in their
+// sum long before it shows in any one; the joint sum names every member that takes part.
 #pragma once
 
 #include "engine/view.h"

@@ -5,8 +5,8 @@
 namespace argus::engine {
 namespace {
 constexpr double kExcess = 4.0;
-constexpr double kRanges = 1.5;    // recent ranges of the log norm it must have fallen
-constexpr double kExplained = 0.3; // share of the fall a falling loss explains
+constexpr double kRanges = 1.5;     // recent ranges of the log norm it must have fallen
+constexpr double kExplained = 0.3;  // share of the fall a falling loss explains
 }  // namespace
 
 Reading VanishingGradients::observe(const View& v) {

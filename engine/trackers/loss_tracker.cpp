@@ -15,13 +15,9 @@ void LossTracker::restart() {
   unit_ = unit;
 }
 
-double LossTracker::given_back() const {
-  return start_ > lowest_ ? (smoothed_ - lowest_) / (start_ - lowest_) : 1.0;
-}
+double LossTracker::given_back() const { return start_ > lowest_ ? (smoothed_ - lowest_) / (start_ - lowest_) : 1.0; }
 
-double LossTracker::given_back_now() const {
-  return start_ > lowest_ ? (last_ - lowest_) / (start_ - lowest_) : 1.0;
-}
+double LossTracker::given_back_now() const { return start_ > lowest_ ? (last_ - lowest_) / (start_ - lowest_) : 1.0; }
 
 void LossTracker::observe(double loss, double widen, double grace) {
   if (loss <= 0.0) positive_ = false;

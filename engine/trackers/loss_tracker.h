@@ -19,7 +19,9 @@ class LossTracker {
   const Drawup& fast() const { return fast_; }
   const Drawup& slow() const { return slow_; }
   bool started() const { return started_; }
-  bool positive() const { return positive_; }            ///< every value so far was > 0
+  /// Fell below a thousandth of its start: there is nothing left to learn.
+  bool converged() const { return started_ && positive_ && absolute(smoothed_) < 1e-3 * absolute(start_); }
+  bool positive() const { return positive_; }  ///< every value so far was > 0
   double smoothed() const { return smoothed_; }
   double start() const { return start_; }
   double last() const { return last_; }
@@ -29,7 +31,8 @@ class LossTracker {
   double given_back_now() const;
   /// The larger draw-up excess of the two speeds.
   double rise() const { return std::max(fast_.excess(), slow_.excess()); }
-  /// From this tracker's coordinates (unit and origin of the first loss) to the unit alone: sign and ratios are those of the loss.
+  /// From this tracker's coordinates (unit and origin of the first loss) to the unit alone: sign and ratios are those
+  /// of the loss.
   double absolute(double x) const { return x + origin_; }
   /// ... and to the loss's own units.
   double restore(double x) const { return unit_.restore(x + origin_); }
@@ -51,7 +54,8 @@ class LossTracker {
   Drawup slow_{24};
   Fifo<double, 8> first_;
   bool started_ = false, positive_ = true, has_difference_ = false;
-  double origin_ = 0.0;  ///< first loss: everything below is relative to it, which keeps decisions free of a constant shift
+  double origin_ =
+      0.0;  ///< first loss: everything below is relative to it, which keeps decisions free of a constant shift
   double smoothed_ = 0.0, lowest_ = 0.0, start_ = 0.0, last_ = 0.0, difference_ = 0.0;
 };
 

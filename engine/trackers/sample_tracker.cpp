@@ -52,7 +52,8 @@ void SampleTracker::observe_losses(std::span<const double> losses, double widen)
   if (maximum_.ready()) {
     const double record = static_cast<double>(maximum_.largest());
     for (std::size_t i = 0; i < losses.size() && spike_count_ < 32; ++i) {
-      if (unit_.normalise(losses[i]) > record) spikes_[static_cast<std::size_t>(spike_count_++)] = static_cast<std::uint32_t>(i);
+      if (unit_.normalise(losses[i]) > record)
+        spikes_[static_cast<std::size_t>(spike_count_++)] = static_cast<std::uint32_t>(i);
     }
   }
   maximum_.observe(top, widen);

@@ -32,10 +32,10 @@ class SampleTracker {
   void restart();
 
   const SampleMean& entropy() const { return entropy_; }
-  const SampleMean& doubt() const { return doubt_; }    ///< minus mean confidence
-  const SampleMean& wrong() const { return wrong_; }    ///< minus mean correctness
-  const Novelty& spread() const { return spread_; }     ///< log range of the losses
-  const Novelty& outlier() const { return outlier_; }   ///< log1p((max - median) / IQR)
+  const SampleMean& doubt() const { return doubt_; }   ///< minus mean confidence
+  const SampleMean& wrong() const { return wrong_; }   ///< minus mean correctness
+  const Novelty& spread() const { return spread_; }    ///< log range of the losses
+  const Novelty& outlier() const { return outlier_; }  ///< log1p((max - median) / IQR)
   double spread_last() const { return spread_last_; }
   double outlier_last() const { return outlier_last_; }
   /// Largest draw-up excess of entropy, doubt and wrong.
@@ -53,7 +53,8 @@ class SampleTracker {
 
   BinaryUnit unit_;
   SampleMean entropy_, doubt_, wrong_;
-  Novelty spread_{Novelty::Options{6.5, 16, 0}}, outlier_{Novelty::Options{6.5, 16, 0}}, maximum_{Novelty::Options{6.5, 16, 0}};
+  Novelty spread_{Novelty::Options{6.5, 16, 0}}, outlier_{Novelty::Options{6.5, 16, 0}},
+      maximum_{Novelty::Options{6.5, 16, 0}};
   double spread_last_ = 0.0, outlier_last_ = 0.0;
   std::array<std::uint32_t, 32> spikes_{};  // of this step only: not state
   std::int32_t spike_count_ = 0;

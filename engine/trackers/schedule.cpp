@@ -2,28 +2,19 @@
 
 #include <algorithm>
 
-#include "engine/math.h"
-
 namespace argus::engine {
 namespace {
-constexpr int kGrace = 24;            // observations of grace for a changed batch, length or an LR rise within the record
-constexpr int kRestartGrace = 48;     // ... for a declared restart
-constexpr int kRecordAge = 50;        // observations an LR record must have stood before a rise above it is news
+constexpr int kGrace = 24;         // observations of grace for a changed batch, length or an LR rise within the record
+constexpr int kRestartGrace = 48;  // ... for a declared restart
+constexpr int kRecordAge = 50;     // observations an LR record must have stood before a rise above it is news
 }  // namespace
 
 void Schedule::observe_lr(double lr) {
-  if (lr_ > 0.0 && lr > 1.3 * lr_ && lr <= 1.05 * lr_max_) {
+  if (lr_ > 0.0 && lr > 1.3 * lr_ && lr <= 1.05 * lr_record_.record()) {
     left_ = std::max(left_, kGrace);
     changed_ = true;
   }
-  if (lr > lr_max_) {
-    if (age_ >= kRecordAge) lr_base_ = lr_max_;
-    age_ = 0;
-    lr_max_ = lr;
-  } else {
-    ++age_;
-  }
-  lr_excess_ = lr_base_ > 0.0 ? log2_of(lr / lr_base_) : 0.0;
+  lr_record_.observe(lr, kRecordAge);
   lr_ = lr;
 }
 

@@ -1,7 +1,7 @@
 // What the run announced about itself: learning rate, restarts, batch and sequence size. Announced changes earn grace.
 #pragma once
 
-#include "engine/scale.h"
+#include "engine/standing_record.h"
 #include "engine/step.h"
 
 namespace argus::engine {
@@ -10,26 +10,26 @@ class Schedule {
  public:
   void observe(const Step& step);
 
-  double grace() const { return grace_; }           ///< [0, 1]: 1 right after an announced change, falling to 0
+  double grace() const { return grace_; }              ///< [0, 1]: 1 right after an announced change, falling to 0
   double widen() const { return 1.0 + 6.0 * grace_; }  ///< factor on every range while grace lasts
-  bool lr_known() const { return lr_max_ > 0.0; }
-  double learning_rate() const { return lr_; }      ///< 0 until known
-  /// log2 of the LR over the record it held for at least 50 observations before it rose again; 0 while within the record.
-  /// A warm-up sets a new record at every step and a restart returns to a known one: both stay at 0.
-  double lr_excess() const { return lr_excess_; }
-  bool changed() const { return changed_; }         ///< this step announced a change
+  bool lr_known() const { return lr_ > 0.0; }
+  double learning_rate() const { return lr_; }  ///< 0 until known
+  /// log2 of the LR over the record it held for at least 50 observations before it rose again; 0 while within the
+  /// record. A warm-up sets a new record at every step and a restart returns to a known one: both stay at 0.
+  double lr_excess() const { return lr_record_.excess(); }
+  bool changed() const { return changed_; }  ///< this step announced a change
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(lr_, lr_max_, lr_base_, lr_excess_, grace_, left_, age_, batch_size_, sequence_length_, sized_, changed_);
+    ar(lr_, lr_record_, grace_, left_, batch_size_, sequence_length_, sized_, changed_);
   }
 
  private:
   void observe_lr(double lr);
 
-  double lr_ = 0.0, lr_max_ = 0.0, lr_base_ = 0.0, lr_excess_ = 0.0, grace_ = 0.0;
+  double lr_ = 0.0, grace_ = 0.0;
+  StandingRecord lr_record_;
   std::int32_t left_ = 0;  ///< observations of grace left
-  std::int32_t age_ = 0;   ///< observations since the LR last set a record
   double batch_size_ = 0.0, sequence_length_ = 0.0;
   bool sized_ = false, changed_ = false;
 };

@@ -4,6 +4,7 @@
 #include "engine/drawup.h"
 #include "engine/novelty.h"
 #include "engine/scale.h"
+#include "engine/standing_record.h"
 
 namespace argus::engine {
 
@@ -18,11 +19,13 @@ class UpdateTracker {
   int still() const { return still_; }  ///< observations in a row below a hundredth of the smallest accepted
   /// Reported lately enough to be asked for corroboration.
   bool informative(std::int64_t now) const { return rise_.count() > 20 && now - last_seen_ < 10; }
+  /// Doublings of the smoothed norm above a record that stood for 50 observations.
+  double excess() const { return standing_.excess(); }
   double last() const { return last_; }
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, novelty_, rise_, record_, last_, last_seen_, positive_, still_);
+    ar(unit_, novelty_, rise_, standing_, smoothed_, record_, last_, last_seen_, positive_, still_);
   }
 
  private:
@@ -31,6 +34,8 @@ class UpdateTracker {
   BinaryUnit unit_;
   Novelty novelty_{Novelty::Options{40.0, 16, 0}};
   Drawup rise_{12};
+  StandingRecord standing_;
+  double smoothed_ = 0.0;
   double record_ = 0.0, last_ = 0.0;
   std::int64_t last_seen_ = -99;
   std::int32_t positive_ = 0, still_ = 0;

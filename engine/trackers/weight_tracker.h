@@ -45,7 +45,8 @@ class WeightTracker {
 
  private:
   Novelty spread_speed_{Novelty::Options{6.5, 40, 0}}, size_speed_{Novelty::Options{6.5, 40, 0}};
-  Novelty spread_up_{Novelty::Options{6.5, 48, 0}}, spread_down_{Novelty::Options{6.5, 48, 0}}, size_up_{Novelty::Options{6.5, 48, 0}}, size_down_{Novelty::Options{6.5, 48, 0}};
+  Novelty spread_up_{Novelty::Options{6.5, 48, 0}}, spread_down_{Novelty::Options{6.5, 48, 0}},
+      size_up_{Novelty::Options{6.5, 48, 0}}, size_down_{Novelty::Options{6.5, 48, 0}};
   Fifo<double, 33> spread_, size_;
   Stillness stillness_;
 };
