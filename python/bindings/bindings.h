@@ -1,0 +1,25 @@
+// What the binding files share: the class Python sees as Engine, and one function a file.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+
+#include "engine/engine.h"
+
+namespace argus::python {
+
+/// One engine, and the scalars of its newest step, so that a History can record both together.
+/// Not thread-safe; Python calls hold the interpreter lock throughout.
+struct WatchedEngine {
+  explicit WatchedEngine(engine::Engine e) : engine(std::move(e)) {}
+  engine::Engine engine;
+  engine::Scalars scalars;
+  bool step_skipped = false;
+};
+
+void bind_decision(nanobind::module_& module);
+void bind_engine(nanobind::module_& module);
+void bind_history(nanobind::module_& module);
+
+}  // namespace argus::python

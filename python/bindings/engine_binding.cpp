@@ -1,0 +1,177 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "engine/engine.h"
+#include "python/bindings/bindings.h"
+#include "python/bindings/scalar_names.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace argus::python {
+namespace {
+
+using engine::Engine;
+using engine::ModelFamily;
+using SampleArray = std::optional<nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>>;
+
+using ScalarList = nb::typed<nb::list, std::optional<double>>;
+
+// Bits of `flags` in Engine.observe.
+constexpr std::uint32_t kStepSkipped = 1u;
+constexpr std::uint32_t kLrRestarted = 2u;
+constexpr std::uint32_t kIsAnchor = 4u;
+
+constexpr std::array<std::pair<std::string_view, ModelFamily>, 13> kFamilies = {{
+    {"transformer", ModelFamily::kTransformer},
+    {"llm", ModelFamily::kTransformer},
+    {"cnn", ModelFamily::kCnn},
+    {"vision", ModelFamily::kCnn},
+    {"rnn", ModelFamily::kRnn},
+    {"mlp", ModelFamily::kMlp},
+    {"diffusion", ModelFamily::kDiffusion},
+    {"rl", ModelFamily::kRl},
+    {"gan", ModelFamily::kGan},
+    {"moe", ModelFamily::kMoe},
+    {"ssm", ModelFamily::kSsm},
+    {"gnn", ModelFamily::kGnn},
+    {"other", ModelFamily::kOther},
+}};
+
+// Unknown words read as "other": a hint never stops a run.
+ModelFamily family_of(std::string_view word) {
+  for (const auto& [name, family] : kFamilies) {
+    if (name == word) return family;
+  }
+  return ModelFamily::kOther;
+}
+
+// argus._errors is the one place that maps codes to exception classes.
+[[noreturn]] void raise(const Error& error) {
+  const nb::object exception =
+      nb::module_::import_("argus._errors")
+          .attr("from_native")(static_cast<int>(error.code), error.message, error.field, error.hint);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+  throw nb::python_error();
+}
+
+engine::Scalars read_scalars(const ScalarList& values) {
+  if (values.size() != engine::kFieldCount) {
+    throw nb::value_error("scalars: one entry for each name in SCALARS is needed, a float or None");
+  }
+  engine::Scalars scalars;
+  for (std::size_t i = 0; i < engine::kFieldCount; ++i) {
+    PyObject* item = PyList_GET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i));
+    if (item == Py_None) continue;
+    const double value = PyFloat_AsDouble(item);
+    if (value == -1.0 && PyErr_Occurred() != nullptr) throw nb::python_error();
+    scalars.set(static_cast<engine::Field>(i), value);
+  }
+  return scalars;
+}
+
+std::span<const double> view(const SampleArray& array) {
+  if (!array.has_value()) return {};
+  return {array->data(), array->shape(0)};
+}
+
+engine::Samples read_samples(const SampleArray& losses, const SampleArray& confidences, const SampleArray& margins,
+                             const SampleArray& entropies, const SampleArray& correct) {
+  const engine::Samples samples{view(losses), view(confidences), view(margins), view(entropies), view(correct)};
+  std::size_t common = 0;
+  for (const auto& array : {samples.losses, samples.confidences, samples.margins, samples.entropies, samples.correct}) {
+    if (array.empty()) continue;
+    if (common == 0) common = array.size();
+    if (array.size() != common) throw nb::value_error("per-sample arrays: all that are given must be of one length");
+  }
+  if (common > engine::Samples::kSamplesMax) throw nb::value_error("per-sample arrays: at most 65536 samples a step");
+  return samples;
+}
+
+int observe(WatchedEngine& self, std::int64_t step, std::uint64_t seq, std::uint64_t segment, std::uint32_t flags,
+            const ScalarList& scalars, const SampleArray& losses, const SampleArray& confidences,
+            const SampleArray& margins, const SampleArray& entropies, const SampleArray& correct) {
+  if (step < 0) throw nb::value_error("step: an integer of 0 or more is needed");
+  engine::Step input;
+  input.step = step;
+  input.seq = seq;
+  input.segment = segment;
+  input.step_skipped = (flags & kStepSkipped) != 0;
+  input.lr_restarted = (flags & kLrRestarted) != 0;
+  input.is_anchor = (flags & kIsAnchor) != 0;
+  input.scalars = read_scalars(scalars);
+  input.samples = read_samples(losses, confidences, margins, entropies, correct);
+  self.scalars = input.scalars;
+  self.step_skipped = input.step_skipped;
+  return self.engine.observe(input).harm_pressure;
+}
+
+nb::bytes save(const WatchedEngine& self) {
+  const auto bytes = self.engine.save();
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+WatchedEngine load(const nb::bytes& state) {
+  auto loaded = Engine::load({static_cast<const std::byte*>(state.data()), state.size()});
+  if (!loaded.has_value()) raise(loaded.error());
+  return WatchedEngine(std::move(loaded).value());
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& module) {
+  nb::list names;
+  for (const auto name : kScalarNames) names.append(nb::str(name.data(), name.size()));
+  module.attr("SCALARS") = nb::tuple(names);
+  module.attr("STEP_SKIPPED") = kStepSkipped;
+  module.attr("LR_RESTARTED") = kLrRestarted;
+  module.attr("IS_ANCHOR") = kIsAnchor;
+
+  nb::class_<WatchedEngine>(
+      module, "Engine",
+      "Judges one run, one step at a time, in order. Not thread-safe.\n\n"
+      "The same steps give the same decisions, bit for bit. A scalar step costs about a microsecond\n"
+      "and allocates nothing.")
+      .def(
+          "__init__",
+          [](WatchedEngine* self, std::string_view family) { new (self) WatchedEngine(Engine(family_of(family))); },
+          "family"_a = "other",
+          "`family` is a hint that shortens calibration: transformer, llm, cnn, vision, rnn, mlp, diffusion, rl, gan,\n"
+          "moe, ssm, gnn or other. Unknown words read as other.")
+      .def("observe", &observe, "step"_a, "seq"_a, "segment"_a, "flags"_a, "scalars"_a, "losses"_a = nb::none(),
+           "confidences"_a = nb::none(), "margins"_a = nb::none(), "entropies"_a = nb::none(), "correct"_a = nb::none(),
+           "Judges one step and learns from it; returns the harm pressure, 0 to 3.\n\n"
+           "Args:\n"
+           "    step: Optimizer step, 0 or more.\n"
+           "    seq: Rises by one with each observation.\n"
+           "    segment: Rises by one with each rewind.\n"
+           "    flags: STEP_SKIPPED, LR_RESTARTED and IS_ANCHOR, or-ed.\n"
+           "    scalars: One float or None (not measured) for each name in SCALARS.\n"
+           "    losses: Per-sample arrays of float64, this one and the following: all that are given of one length,\n"
+           "        at most 65536.\n\n"
+           "Raises:\n"
+           "    ValueError: A count, length or step number out of range. Nothing was observed.")
+      .def(
+          "decision", [](const WatchedEngine& self) { return self.engine.decision(); },
+          "A copy of the newest decision; before the first step a calibrating one.")
+      .def(
+          "reset", [](WatchedEngine& self, std::int64_t step) { self.engine.reset(step); }, "step"_a,
+          "A checkpoint was restored and the optimizer reset: a new segment begins at `step`.")
+      .def("save", &save,
+           "The state as versioned bytes. A restored engine makes the same later decisions, bit for bit.")
+      .def_static("load", &load, "state"_a,
+                  "An engine from the bytes of `save`.\n\n"
+                  "Raises:\n"
+                  "    argus.ArgusError: The bytes are torn, or of a version this build does not know.");
+}
+
+}  // namespace argus::python

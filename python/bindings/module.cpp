@@ -1,0 +1,13 @@
+#include <nanobind/nanobind.h>
+
+#include "engine/engine.h"
+#include "python/bindings/bindings.h"
+
+NB_MODULE(_native, module) {
+  module.doc() = "The native half of argus: the engine, its decisions and the history of a watched run.";
+  module.attr("ENGINE_VERSION") =
+      nanobind::str(argus::engine::kEngineVersion.data(), argus::engine::kEngineVersion.size());
+  argus::python::bind_decision(module);
+  argus::python::bind_engine(module);
+  argus::python::bind_history(module);
+}

@@ -1,0 +1,60 @@
+"""Argus watches a training run and says, while it still matters, that it has stopped being normal for this run.
+
+    import argus
+
+    watch = argus.watch(model, optimizer)
+    for inputs, targets in batches:
+        loss = criterion(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        watch.step(loss)
+
+Importing this package imports neither torch nor numpy.
+"""
+
+from argus._errors import (
+    ArgusError,
+    InvalidError,
+    MalformedError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+    UsageError,
+)
+from argus._native import (
+    ENGINE_VERSION,
+    Anchor,
+    Decision,
+    Engine,
+    Episode,
+    History,
+    Note,
+    Recommendation,
+    Signal,
+)
+from argus._samples import PerSample, per_sample
+from argus._watch import Watch, watch
+
+__all__ = [
+    "ENGINE_VERSION",
+    "Anchor",
+    "ArgusError",
+    "Decision",
+    "Engine",
+    "Episode",
+    "History",
+    "InvalidError",
+    "MalformedError",
+    "Note",
+    "PerSample",
+    "Recommendation",
+    "Signal",
+    "TooLargeError",
+    "UnavailableError",
+    "UnsupportedError",
+    "UsageError",
+    "Watch",
+    "per_sample",
+    "watch",
+]

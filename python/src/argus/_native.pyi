@@ -1,0 +1,323 @@
+"""
+The native half of argus: the engine, its decisions and the history of a watched run.
+"""
+
+from typing import Annotated, Final
+
+import numpy
+from numpy.typing import NDArray
+
+
+ENGINE_VERSION: str = '0.1.0'
+
+class Signal:
+    """One active signal of a decision: evidence, not a diagnosis."""
+
+    @property
+    def name(self) -> str:
+        """One of the eleven names of the wire protocol."""
+
+    @property
+    def severity(self) -> float:
+        """
+        Evidence in units of what confirms the signal: 1 or more while it is active.
+        """
+
+    @property
+    def active_steps(self) -> int:
+        """Observations in a row it has been active."""
+
+    @property
+    def since_step(self) -> int:
+        """Estimated onset, a step number."""
+
+    @property
+    def value(self) -> float:
+        """The observable now, in its own units."""
+
+    @property
+    def center(self) -> float:
+        """Median of this run's own baseline."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the baseline."""
+
+    @property
+    def high(self) -> float:
+        """Upper end of the baseline."""
+
+class Note:
+    """Something worth knowing that never changes the pressure."""
+
+    @property
+    def kind(self) -> str:
+        """
+        overfitting, no_progress, re_anchored, new_segment, schedule or engine_changed.
+        """
+
+    @property
+    def since_step(self) -> int:
+        """The step it holds since."""
+
+    @property
+    def value(self) -> float:
+        """Its measure, in the units of its kind."""
+
+class Episode:
+    """
+    Open from the first rise until the dynamics, not only the loss, are back.
+    """
+
+    @property
+    def id(self) -> int:
+        """1, 2, ... within the run."""
+
+    @property
+    def opened_step(self) -> int:
+        """The step it opened at."""
+
+    @property
+    def peak_pressure(self) -> int:
+        """The highest harm pressure in it so far."""
+
+class Recommendation:
+    """What the engine would do. Nothing is applied unless the user does."""
+
+    @property
+    def id(self) -> int:
+        """Unique in the run."""
+
+    @property
+    def kind(self) -> str:
+        """
+        REDUCE_LR, RESTORE_LR, RESET_OPTIMIZER, ROLLBACK, FILTER_SAMPLES or PAUSE.
+        """
+
+    @property
+    def state(self) -> str:
+        """
+        proposed, applied, watching, recovered, released, failed or superseded.
+        """
+
+    @property
+    def lr_factor(self) -> float:
+        """For REDUCE_LR and RESTORE_LR, relative to the rate in force."""
+
+    @property
+    def suggested_lr(self) -> float | None:
+        """For RESET_OPTIMIZER; None when the rate is not known."""
+
+    @property
+    def anchor_step(self) -> int | None:
+        """For ROLLBACK; None when there is no anchor."""
+
+    @property
+    def signals(self) -> list[str]:
+        """Names of the signals it rests on."""
+
+    @property
+    def evidence(self) -> float:
+        """The largest severity it rests on."""
+
+    @property
+    def expires_step(self) -> int:
+        """Not to be acted on after this step."""
+
+class Anchor:
+    """The last step certified before the anomaly began."""
+
+    @property
+    def anchor_step(self) -> int:
+        """The certified step."""
+
+    @property
+    def collapse_step(self) -> int:
+        """Estimated onset of the anomaly."""
+
+    @property
+    def method(self) -> str:
+        """certified_calm or client_marked."""
+
+    @property
+    def quality_score(self) -> float:
+        """Share of calm steps before it, 0 to 1."""
+
+    @property
+    def train_loss(self) -> float:
+        """Loss at the anchor; NaN when it was not observed."""
+
+SIGNALS: tuple[str, ...]
+
+class Decision:
+    """
+    What the engine said about one step. A copy: later steps do not change it.
+    """
+
+    @property
+    def step(self) -> int:
+        """The step it speaks of."""
+
+    @property
+    def harm_pressure(self) -> int:
+        """0 within expectation, 1 watch, 2 confirmed, 3 critical."""
+
+    @property
+    def signals(self) -> list[Signal]:
+        """The active signals, in wire order."""
+
+    @property
+    def breakdown(self) -> dict[str, float]:
+        """
+        Severity of all eleven signals by name: 0 quiet, 1 or more exactly when active.
+        """
+
+    @property
+    def episode(self) -> Episode | None:
+        """The open episode, or None."""
+
+    @property
+    def notes(self) -> list[Note]:
+        """What is worth knowing and never changes the pressure."""
+
+    @property
+    def expected_loss(self) -> tuple[float, float] | None:
+        """
+        (low, high) the engine expected of this step's loss; None while calibrating.
+        """
+
+    @property
+    def expected_grad_norm(self) -> tuple[float, float] | None:
+        """
+        (low, high) the engine expected of this step's gradient norm; None while calibrating.
+        """
+
+    @property
+    def calibrating(self) -> bool:
+        """True until the run's own baseline exists."""
+
+    @property
+    def spike_indices(self) -> list[int]:
+        """Positions in the step's sample arrays that outlier_batch rests on."""
+
+    @property
+    def action(self) -> str:
+        """CONTINUE or CHECKPOINT here: the engine is not asked to act."""
+
+    @property
+    def intervention(self) -> str:
+        """The recommended kind as a word; NONE when nothing is recommended."""
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """The recommendation in full, or None."""
+
+    @property
+    def checkpoint_signal(self) -> str:
+        """
+        NONE, SAVE (a certified healthy moment) or SAVE_NOW (freeze what you have).
+        """
+
+    @property
+    def checkpoint_reason(self) -> str:
+        """Why, in words; empty for NONE."""
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The last step certified before the anomaly began, or None."""
+
+    def __repr__(self) -> str: ...
+
+SCALARS: tuple[str, ...]
+
+STEP_SKIPPED: int = 1
+
+LR_RESTARTED: int = 2
+
+IS_ANCHOR: int = 4
+
+class Engine:
+    """
+    Judges one run, one step at a time, in order. Not thread-safe.
+
+    The same steps give the same decisions, bit for bit. A scalar step costs about a microsecond
+    and allocates nothing.
+    """
+
+    def __init__(self, family: str = 'other') -> None:
+        """
+        `family` is a hint that shortens calibration: transformer, llm, cnn, vision, rnn, mlp, diffusion, rl, gan,
+        moe, ssm, gnn or other. Unknown words read as other.
+        """
+
+    def observe(self, step: int, seq: int, segment: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> int:
+        """
+        Judges one step and learns from it; returns the harm pressure, 0 to 3.
+
+        Args:
+            step: Optimizer step, 0 or more.
+            seq: Rises by one with each observation.
+            segment: Rises by one with each rewind.
+            flags: STEP_SKIPPED, LR_RESTARTED and IS_ANCHOR, or-ed.
+            scalars: One float or None (not measured) for each name in SCALARS.
+            losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
+                at most 65536.
+
+        Raises:
+            ValueError: A count, length or step number out of range. Nothing was observed.
+        """
+
+    def decision(self) -> Decision:
+        """
+        A copy of the newest decision; before the first step a calibrating one.
+        """
+
+    def reset(self, step: int) -> None:
+        """
+        A checkpoint was restored and the optimizer reset: a new segment begins at `step`.
+        """
+
+    def save(self) -> bytes:
+        """
+        The state as versioned bytes. A restored engine makes the same later decisions, bit for bit.
+        """
+
+    @staticmethod
+    def load(state: bytes) -> Engine:
+        """
+        An engine from the bytes of `save`.
+
+        Raises:
+            argus.ArgusError: The bytes are torn, or of a version this build does not know.
+        """
+
+class History:
+    """
+    The newest steps of a watched run, as columns, oldest first.
+
+    A column is read as a memoryview (`numpy.asarray(history["loss"])` wraps it without a copy). Scalars
+    are float64 and NaN where nothing was measured; the severity of a signal is float32, under its name.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """`capacity` in steps; about 260 bytes each, taken as the run grows."""
+
+    def record(self, engine: Engine) -> None:
+        """Appends the engine's newest step and decision."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, name: str, /) -> memoryview:
+        """
+        A copy of one column.
+
+        Raises:
+            KeyError: There is no column of that name.
+        """
+
+    @property
+    def capacity(self) -> int:
+        """Steps it can hold."""
+
+    names: Final[tuple[str, ...]] = ...
+    """The names of all columns."""
