@@ -181,7 +181,7 @@ def includes_run_downward(tree: Tree) -> Iterator[str]:
         for line, quote, path in tree.includes(name):
             if quote != '"':
                 continue
-            if not (ROOT / path).is_file():
+            if not (ROOT / path).is_file() and not (ROOT / f"{path}.in").is_file():
                 yield f'{name}:{line}: "{path}" is no file; includes are written from the repository root'
             elif room_of(path) not in allowed:
                 yield f"{name}:{line}: {room}/ may not include {room_of(path)}/ (it may see: {', '.join(sorted(allowed))})"
