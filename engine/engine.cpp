@@ -1,25 +1,128 @@
 #include "engine/engine.h"
 
-#include <cmath>
-
 #include "engine/archive.h"
+#include "engine/decision_archive.h"
 #include "engine/fusion.h"
+#include "engine/life/advisor.h"
+#include "engine/life/checkpoints.h"
+#include "engine/life/context.h"
+#include "engine/life/episode.h"
+#include "engine/life/expectation.h"
+#include "engine/life/ledger.h"
+#include "engine/life/notes.h"
+#include "engine/life/signal_book.h"
+#include "engine/life/state_codec.h"
 #include "engine/signals/registry.h"
 
 namespace argus::engine {
-struct Engine::State {
+
+namespace {
+
+/// Everything a decision depends on.
+struct Core {
+  Ledger ledger;
   Trackers trackers;
   SignalBank signals;
   Fusion fusion;
-  std::int64_t now = 0;
-  std::int64_t last_step = -1;
+  SignalBook book;
+  EpisodeKeeper episodes;
+  Checkpoints checkpoints;
+  Advisor advisor;
+  NoteKeeper notes;
+  std::int64_t now = 0;         // observations of this segment
+  std::int64_t observed = 0;    // ... of the run
+  bool segment_begun = false;   // not yet said in a note
+  bool engine_changed = false;  // restored from another version's state, not yet said
   Decision decision;
+
+  void restart();
+  void judge(const Step& step);
+  void conclude(const Context& c);
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(trackers, signals, fusion, now, last_step);
+    ar(ledger, trackers, signals, fusion, book, episodes, checkpoints, advisor, notes);
+    ar(now, observed, segment_begun, engine_changed);
+    visit_decision(ar, decision);
   }
 };
+
+void Core::restart() {
+  trackers.restart();
+  signals = SignalBank();
+  fusion = Fusion();
+  book.restart();
+  episodes.begin_segment();
+  checkpoints.begin_segment();
+  notes.begin_segment();
+  now = 0;
+  segment_begun = true;
+}
+
+void Core::judge(const Step& step) {
+  ++now;
+  ++observed;
+  trackers.observe(step, now);
+  const View view{step, trackers, now};
+  const std::array<double, kSignalCount> severity = signals.observe(view);
+  const int fused = fusion.observe(view, {severity, signals.explosion_consequential(), signals.joint_drift()});
+  book.observe(view, signals.readings(), decision.signals);
+  conclude(Context{step, view, decision.signals, observed, fused, calibrating(trackers)});
+}
+
+void Core::conclude(const Context& c) {
+  Decision& d = decision;
+  episodes.observe(c, book.onset(d.signals, c.step.step));
+  d.step = c.step.step;
+  d.calibrating = c.calibrating;
+  d.harm_pressure = episodes.pressure();
+  d.episode = episodes.episode();
+  d.expected_loss = expected_loss(trackers);
+  d.expected_grad_norm = expected_grad_norm(trackers);
+  d.spike_count = 0;
+  if (c.active(SignalKind::kOutlierBatch)) {
+    for (std::uint32_t i : trackers.samples.spikes()) {
+      if (d.spike_count < kSpikeSamplesMax) d.spike_indices[d.spike_count++] = i;
+    }
+  }
+  notes.observe(c, {ledger.segment(), segment_begun, episodes.re_anchored_now(), engine_changed}, d.notes);
+  segment_begun = engine_changed = false;
+
+  const Checkpoints::Advice advice = checkpoints.observe(c, d.harm_pressure, episodes.opened_now());
+  d.checkpoint_signal = advice.signal;
+  d.checkpoint_slot = advice.slot;
+  d.checkpoint_reason = advice.reason;
+  d.proactive_anchor = advice.signal == CheckpointSignal::kSave;
+  d.anchor = episodes.open() ? checkpoints.anchor_before(episodes.onset()) : std::nullopt;
+  d.action = advice.signal == CheckpointSignal::kNone ? Action::kContinue : Action::kCheckpoint;
+  advisor.observe(c, {d.harm_pressure, episodes.confirmed(), episodes.ghost(), d.anchor, d.spike_count > 0});
+  advisor.answer(d);
+}
+
+}  // namespace
+
+struct Engine::State {
+  Core core;
+  Decision reply;  // to a step that changed nothing: not state
+
+  const Decision& acknowledge(const Step& step, Reception reception);
+};
+
+const Decision& Engine::State::acknowledge(const Step& step, Reception reception) {
+  reply = core.decision;
+  reply.reception = reception;
+  // The newest step's answer may have been lost on the way and is given again whole. No other may make a client act
+  // twice.
+  if (reception == Reception::kDuplicate && step.step == core.decision.step) return reply;
+  reply.action = Action::kContinue;
+  reply.lr_factor.reset();
+  reply.reset_optimizer = false;
+  reply.suggested_lr = 0.0;
+  reply.checkpoint_signal = CheckpointSignal::kNone;
+  reply.checkpoint_reason = CheckpointReason::kNone;
+  reply.proactive_anchor = false;
+  return reply;
+}
 
 Engine::Engine(ModelFamily) : state_(std::make_unique<State>()) {}
 Engine::~Engine() = default;
@@ -32,43 +135,43 @@ Engine& Engine::operator=(const Engine& other) {
 }
 
 const Decision& Engine::observe(const Step& step) noexcept {
-  State& st = *state_;
-  ++st.now;
-  if (st.last_step >= 0 && step.step <= st.last_step) st.trackers.restart();
-  st.last_step = step.step;
-  st.trackers.observe(step, st.now);
-  const View view{step, st.trackers, st.now};
-  const std::array<double, kSignalCount> severity = st.signals.observe(view);
-  Decision& d = st.decision;
-  d.step = step.step;
-  d.harm_pressure = st.fusion.observe(view, {severity, st.signals.explosion_consequential(), st.signals.joint_drift()});
-  for (std::size_t i = 0; i < kSignalCount; ++i) {
-    d.signals[i].severity = severity[i];
-    d.signals[i].active = severity[i] >= 1.0;
-  }
-  d.spike_count = 0;
-  if (d.signals[static_cast<std::size_t>(SignalKind::kOutlierBatch)].active) {
-    for (std::uint32_t i : st.trackers.samples.spikes()) d.spike_indices[d.spike_count++] = i;
-  }
-  return d;
+  Core& core = state_->core;
+  const Reception reception = core.ledger.receive(step);
+  if (reception == Reception::kDuplicate || reception == Reception::kLate) return state_->acknowledge(step, reception);
+  if (reception == Reception::kRewind) core.restart();
+  core.decision.reception = reception;
+  core.judge(step);
+  return core.decision;
 }
 
-const Decision& Engine::decision() const noexcept { return state_->decision; }
-void Engine::reset(std::int64_t) noexcept { state_->trackers.restart(); }
-std::size_t Engine::state_bytes() noexcept { return sizeof(State); }
+const Decision& Engine::decision() const noexcept { return state_->core.decision; }
+
+void Engine::reset(std::int64_t) noexcept {
+  state_->core.ledger.begin_segment();
+  state_->core.restart();
+}
+
+std::size_t Engine::state_bytes() noexcept { return sizeof(Core); }
 
 std::vector<std::byte> Engine::save() const {
-  std::vector<std::byte> out;
-  StateWriter w(out);
-  w(*state_);
-  return out;
+  std::vector<std::byte> payload;
+  payload.reserve(sizeof(Core));
+  StateWriter w(payload);
+  w(state_->core);
+  return seal_state(payload, kEngineVersion);
 }
 
 Result<Engine> Engine::load(std::span<const std::byte> bytes) {
+  const Result<OpenedState> opened = open_state(bytes);
+  if (!opened.has_value()) return opened.error();
   Engine e;
-  StateReader r(bytes);
-  r(*e.state_);
-  if (!r.ok() || !r.at_end()) return Error{ErrorCode::kMalformed, "engine state is torn", "", ""};
+  StateReader r(opened->payload);
+  r(e.state_->core);
+  if (!r.ok() || !r.at_end()) {
+    return Error{ErrorCode::kMalformed, "engine state holds values no engine writes", "",
+                 "replay the run's telemetry instead"};
+  }
+  if (opened->version != kEngineVersion) e.state_->core.engine_changed = true;
   return e;
 }
 

@@ -1,0 +1,256 @@
+#include "engine/life/advisor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <span>
+
+namespace argus::engine {
+namespace {
+
+constexpr int kSustained = 6;   // observations at pressure 2 after which AUTO acts
+constexpr int kGhost = 4;       // observations of hidden damage before something is recommended
+constexpr int kExpires = 64;    // observations a proposal stays valid
+constexpr int kSettling = 8;    // observations an action is given before it is judged
+constexpr int kHopeless = 12;   // observations at pressure >= 2 after that: it failed
+constexpr int kPatience = 96;   // observations with the episode still open: it failed
+constexpr int kRecovered = 12;  // calm observations: it helped
+constexpr int kRelease = 48;    // calm observations before the learning rate is given back, a step each time
+constexpr double kRestoreStep = 2.0;
+
+constexpr std::array<Lever, 4> kNonFinite = {Lever::kRollback, Lever::kPause, Lever::kNone, Lever::kNone};
+constexpr std::array<Lever, 4> kStarved = {Lever::kReset, Lever::kRollback, Lever::kPause, Lever::kNone};
+constexpr std::array<Lever, 4> kPoisoned = {Lever::kReset, Lever::kRollback, Lever::kPause, Lever::kNone};
+constexpr std::array<Lever, 5> kBadBatch = {Lever::kFilter, Lever::kLrHalf, Lever::kRollback, Lever::kPause,
+                                            Lever::kNone};
+constexpr std::array<Lever, 5> kData = {Lever::kLrHalf, Lever::kRollback, Lever::kPause, Lever::kNone, Lever::kNone};
+constexpr std::array<Lever, 5> kUnstable = {Lever::kLrHalf, Lever::kLrQuarter, Lever::kRollback, Lever::kReset,
+                                            Lever::kPause};
+constexpr std::array<Lever, 5> kDestroyed = {Lever::kRollback, Lever::kLrTenth, Lever::kReset, Lever::kPause,
+                                             Lever::kNone};
+
+bool data_side(const Context& c) {
+  return c.active(SignalKind::kLabelNoise) || c.active(SignalKind::kDistributionShift) ||
+         c.active(SignalKind::kEntropyDrift) || c.active(SignalKind::kConfidenceCollapse);
+}
+
+/// What to try, in order, for the pattern of active signals.
+std::span<const Lever> ladder(const Context& c, const Advisor::Situation& now) {
+  if (c.view.t.nonfinite) return kNonFinite;
+  const bool starved = c.active(SignalKind::kVanishingGradients) || c.active(SignalKind::kTrainingStagnation);
+  if (starved) return kStarved;
+  if (c.fused < 2) return kPoisoned;
+  if (now.named_samples) return kBadBatch;
+  if (c.fused >= 3) return kDestroyed;
+  if (data_side(c) && !c.active(SignalKind::kGradientExplosion)) return kData;
+  return kUnstable;
+}
+
+InterventionKind kind_of(Lever lever) {
+  switch (lever) {
+    case Lever::kReset:
+      return InterventionKind::kResetOptimizer;
+    case Lever::kRollback:
+      return InterventionKind::kRollback;
+    case Lever::kFilter:
+      return InterventionKind::kFilterSamples;
+    case Lever::kPause:
+      return InterventionKind::kPause;
+    case Lever::kNone:
+      return InterventionKind::kNone;
+    default:
+      return InterventionKind::kReduceLr;
+  }
+}
+
+double factor_of(Lever lever) {
+  switch (lever) {
+    case Lever::kLrHalf:
+      return 0.5;
+    case Lever::kLrQuarter:
+      return 0.25;
+    case Lever::kLrTenth:
+      return 0.1;
+    default:
+      return 1.0;
+  }
+}
+
+}  // namespace
+
+bool Advisor::possible(Lever lever, const Context& c, const Situation& now) const {
+  if (lever == Lever::kNone || (failed_ >> static_cast<unsigned>(lever) & 1u) != 0) return false;
+  if (lever == Lever::kRollback) return now.anchor.has_value();
+  if (lever == Lever::kFilter) return now.named_samples;
+  const bool reduces = kind_of(lever) == InterventionKind::kReduceLr;
+  return !reduces || !c.active(SignalKind::kVanishingGradients);
+}
+
+Lever Advisor::choose(const Context& c, const Situation& now) const {
+  for (Lever lever : ladder(c, now)) {
+    if (possible(lever, c, now)) return lever;
+  }
+  return Lever::kNone;
+}
+
+void Advisor::propose(const Context& c, const Situation& now, Lever lever) {
+  current_ = Stored();
+  current_.id = next_id_++;
+  current_.kind = kind_of(lever);
+  current_.lr_factor = factor_of(lever);
+  current_.signals = c.active_mask();
+  current_.evidence = c.evidence();
+  current_.expires_step = c.step.step + static_cast<std::int64_t>(kExpires * stride_);
+  if (lever == Lever::kReset || lever == Lever::kRollback) current_.suggested_lr = 0.5 * learning_rate_;
+  if (lever == Lever::kRollback) current_.anchor_step = now.anchor->anchor_step;
+  must_pass_step_ = lever == Lever::kRollback ? c.step.step : 0;
+  lever_ = lever;
+  present_ = true;
+}
+
+void Advisor::propose_restore(const Context& c) {
+  const double factor = std::min(kRestoreStep, 1.0 / factor_in_force_);
+  current_ = Stored();
+  current_.id = next_id_++;
+  current_.kind = InterventionKind::kRestoreLr;
+  current_.lr_factor = factor;
+  current_.expires_step = c.step.step + static_cast<std::int64_t>(kExpires * stride_);
+  lever_ = Lever::kNone;
+  must_pass_step_ = 0;
+  present_ = true;
+}
+
+void Advisor::mark_applied(std::int64_t now) {
+  current_.state = LoopState::kApplied;
+  applied_now_ = now;
+  hopeless_ = 0;
+  const bool scales = current_.kind == InterventionKind::kReduceLr || current_.kind == InterventionKind::kRestoreLr;
+  if (scales) factor_in_force_ = std::min(1.0, factor_in_force_ * current_.lr_factor);
+}
+
+void Advisor::fail() {
+  current_.state = LoopState::kFailed;
+  if (lever_ != Lever::kNone) failed_ |= 1u << static_cast<unsigned>(lever_);
+}
+
+void Advisor::hear(const Context& c) {
+  for (const Applied& a : c.step.applied) {
+    reports_ = true;
+    if (!present_ || a.id != current_.id || current_.state != LoopState::kProposed) continue;
+    if (a.ok) {
+      mark_applied(c.now);
+    } else {
+      fail();
+    }
+  }
+}
+
+void Advisor::watch(const Context& c, const Situation& now) {
+  current_.state = LoopState::kWatching;
+  const std::int64_t elapsed = c.now - applied_now_;
+  if (elapsed <= kSettling) return;
+  hopeless_ += c.fused >= 2 ? 1 : 0;
+  const bool passed = c.step.step > must_pass_step_ || elapsed >= 4 * kPatience;
+  if (calm_ >= kRecovered && !now.confirmed && !c.calibrating && passed) {
+    current_.state = LoopState::kRecovered;
+  } else if (hopeless_ >= kHopeless || (elapsed >= kPatience && now.confirmed)) {
+    fail();
+  }
+}
+
+void Advisor::settle(const Context& c, const Situation& now) {
+  switch (current_.state) {
+    case LoopState::kProposed:
+      // A restore is only for calm water; everything else only for trouble.
+      if (c.step.step > current_.expires_step || now.confirmed == (current_.kind == InterventionKind::kRestoreLr)) {
+        current_.state = LoopState::kSuperseded;
+      } else if (c.fused >= 3 && kind_of(choose(c, now)) == InterventionKind::kRollback &&
+                 current_.kind != InterventionKind::kRollback) {
+        current_.state = LoopState::kSuperseded;
+      }
+      break;
+    case LoopState::kApplied:
+    case LoopState::kWatching:
+      watch(c, now);
+      break;
+    case LoopState::kRecovered:
+      if (now.confirmed) {
+        current_.state = LoopState::kSuperseded;
+      } else if (calm_ >= kRelease && c.now - applied_now_ >= kRelease) {
+        if (factor_in_force_ < 1.0) {
+          propose_restore(c);
+        } else {
+          current_.state = LoopState::kReleased;
+        }
+      }
+      break;
+    default:
+      present_ = false;  // said once
+  }
+}
+
+bool Advisor::must_act(const Context& c, const Situation& now) const {
+  if (c.step.mode != ControlMode::kAuto || !present_ || current_.state != LoopState::kProposed) return false;
+  if (current_.id == acted_id_) return false;
+  if (current_.kind == InterventionKind::kRestoreLr) return now.pressure == 0;
+  return c.fused >= 3 || hot_ >= kSustained;
+}
+
+void Advisor::observe(const Context& c, const Situation& now) {
+  if (last_step_ >= 0 && c.step.step > last_step_)
+    stride_ += 0.1 * (static_cast<double>(c.step.step - last_step_) - stride_);
+  last_step_ = c.step.step;
+  const Scalars& s = c.step.scalars;
+  if (s.has(Field::kLearningRate) && std::isfinite(s[Field::kLearningRate])) learning_rate_ = s[Field::kLearningRate];
+  hot_ = c.fused >= 2 ? hot_ + 1 : 0;
+  calm_ = now.pressure == 0 ? calm_ + 1 : 0;
+  act_now_ = false;
+  const bool heard_before = present_ && current_.state != LoopState::kProposed;
+  hear(c);
+  const bool heard_now = present_ && !heard_before && current_.state != LoopState::kProposed;
+  if (present_ && !heard_now) settle(c, now);
+  if (!present_ && now.confirmed && (c.fused >= 2 || now.ghost >= kGhost)) {
+    const Lever lever = choose(c, now);
+    if (lever != Lever::kNone) propose(c, now, lever);
+  }
+  if (present_ && current_.state == LoopState::kProposed) {
+    current_.signals |= c.active_mask();
+    current_.evidence = std::max(current_.evidence, c.evidence());
+  }
+  if (must_act(c, now)) {
+    act_now_ = true;
+    acted_id_ = current_.id;
+    if (!reports_) mark_applied(c.now);
+  }
+}
+
+void Advisor::answer(Decision& d) const {
+  d.recommendation.reset();
+  d.lr_factor.reset();
+  d.reset_optimizer = false;
+  d.suggested_lr = 0.0;
+  d.intervention = InterventionKind::kNone;
+  if (!present_) return;
+  d.recommendation = static_cast<const Recommendation&>(current_);
+  if (current_.state == LoopState::kProposed || current_.state == LoopState::kApplied) d.intervention = current_.kind;
+  if (!act_now_) return;
+  switch (current_.kind) {
+    case InterventionKind::kReduceLr:
+    case InterventionKind::kRestoreLr:
+      d.action = Action::kSetLr;
+      d.lr_factor = current_.lr_factor;
+      break;
+    case InterventionKind::kResetOptimizer:
+    case InterventionKind::kRollback:
+      d.reset_optimizer = true;
+      d.suggested_lr = current_.suggested_lr;
+      break;
+    case InterventionKind::kPause:
+      d.action = Action::kPause;
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace argus::engine

@@ -1,0 +1,95 @@
+#include "engine/life/dynamics.h"
+
+#include <cmath>
+
+#include "engine/math.h"
+
+namespace argus::engine {
+namespace {
+
+constexpr double kFast = 1.0 / 8.0;
+constexpr double kSlow = 1.0 / 64.0;
+constexpr int kSnapshot = 16;         // learned observations between two snapshots
+constexpr int kEnough = 48;           // learned observations before a baseline is compared with
+constexpr int kStale = 32;            // observations without a value: the channel is not observed any more
+constexpr double kClip = 3.0;         // spreads one value may move the baseline by
+constexpr double kResolution = 1e-3;  // of a logarithm or a cosine: below it nothing is told apart
+
+/// A scalar that can be put on a logarithm. 0 when it cannot.
+double positive(const Scalars& s, Field f) { return s.has(f) && std::isfinite(s[f]) && s[f] > 0.0 ? s[f] : 0.0; }
+
+}  // namespace
+
+void DynamicsChannel::observe(double x, bool learn, std::int64_t now) {
+  ++seen_;
+  last_seen_ = now;
+  fast_ += std::max(kFast, 1.0 / seen_) * (x - fast_);
+  if (!learn) return;
+  ++learned_;
+  const double a = std::max(kSlow, 1.0 / learned_);
+  const double clip = learned_ > 16 ? kClip * live_.spread + kResolution : 1e300;
+  live_.center += a * clamp(x - live_.center, -clip, clip);
+  live_.spread += a * (std::min(std::fabs(fast_ - live_.center), clip) - live_.spread);
+  if (learned_ % kSnapshot == 0) {
+    frozen_ = recent_;
+    recent_ = live_;
+  }
+}
+
+double DynamicsChannel::deviation(std::int64_t now) const {
+  if (learned_ < kEnough || now - last_seen_ > kStale) return 0.0;
+  return (fast_ - frozen_.center) / (frozen_.spread + kResolution);
+}
+
+void DynamicsChannel::adopt() {
+  live_.center = fast_;
+  recent_ = frozen_ = live_;
+}
+
+void Dynamics::observe(const View& v, bool learn, std::int64_t now) {
+  const Scalars& s = v.step.scalars;
+  if (v.t.loss.started() && s.has(Field::kLoss) && std::isfinite(s[Field::kLoss])) {
+    const double scale = v.t.loss.slow().noise();
+    if (scale > 0.0) feed(kLoss, v.t.loss.last(), learn, now);
+  }
+  const double g = positive(s, Field::kGradNorm), u = positive(s, Field::kUpdateNorm),
+               lr = positive(s, Field::kLearningRate);
+  const double lg = g > 0.0 ? log_natural(g) : 0.0, lu = u > 0.0 ? log_natural(u) : 0.0;
+  if (g > 0.0 && !v.t.gradient.saturated()) {
+    feed(kGradient, lg, learn, now);
+    if (has_before_) feed(kRoughness, std::fabs(lg - gradient_before_), learn, now);
+    gradient_before_ = lg;
+    has_before_ = true;
+    const Field thirds[3] = {Field::kGradNormEarly, Field::kGradNormMid, Field::kGradNormLate};
+    for (int i = 0; i < 3; ++i) {
+      const double x = positive(s, thirds[i]);
+      if (x > 0.0) feed(static_cast<Channel>(kEarly + i), log_natural(x / g), learn, now);
+    }
+  }
+  if (u > 0.0) {
+    feed(kUpdate, lu, learn, now);
+    if (lr > 0.0) feed(kUpdatePerLr, lu - log_natural(lr), learn, now);
+    if (g > 0.0) feed(kUpdatePerGradient, lu - lg, learn, now);
+  }
+  if (s.has(Field::kGradientSimilarity) && std::isfinite(s[Field::kGradientSimilarity])) {
+    feed(kSimilarity, clamp(s[Field::kGradientSimilarity], -1.0, 1.0), learn, now);
+  }
+}
+
+double Dynamics::hidden_damage(std::int64_t now) const {
+  double worst = 0.0;
+  for (int c = kGradient; c < kChannels; ++c) {
+    const double d = deviation(c, now);
+    const bool upward_only = c == kUpdate || c == kRoughness;
+    worst = std::max(worst, upward_only ? d : std::fabs(d));
+  }
+  return worst;
+}
+
+double Dynamics::damage(std::int64_t now) const { return std::max(deviation(kLoss, now), hidden_damage(now)); }
+
+void Dynamics::adopt() {
+  for (DynamicsChannel& c : channels_) c.adopt();
+}
+
+}  // namespace argus::engine

@@ -1,0 +1,90 @@
+// The run's gradient dynamics and the baseline they held while the run was healthy.
+//
+// After an explosion the loss may return while the optimizer's moments are still poisoned. What is poisoned shows in
+// the dynamics: gradient and update norm, update per learning rate and per gradient, similarity of successive
+// gradients, roughness of the norm, share of each depth third. Each channel is compared, smoothed, with the level and
+// spread it had before the onset.
+#pragma once
+
+#include <array>
+
+#include "engine/view.h"
+
+namespace argus::engine {
+
+/// One observable: its fast level, and the slow level and spread it is compared with.
+///
+/// The spread is the mean distance of the fast level from the slow one, so a trending stream widens it by its own lag.
+/// The pair used for comparison is 16 to 32 learned observations old: an onset is noticed late, and its first values
+/// must not be in it.
+class DynamicsChannel {
+ public:
+  /// `learn`: the run is calm, the baseline may take the value in.
+  void observe(double x, bool learn, std::int64_t now);
+  /// Signed distance of the fast level from the baseline in spreads; 0 while unknown or not observed lately.
+  double deviation(std::int64_t now) const;
+  /// Newest level adopted as the baseline.
+  void adopt();
+
+  template <class Archive>
+  void visit(Archive& ar) {
+    ar(seen_, learned_, last_seen_, fast_, live_, recent_, frozen_);
+  }
+
+ private:
+  struct Level {
+    double center = 0.0;
+    double spread = 0.0;
+    template <class Archive>
+    void visit(Archive& ar) {
+      ar(center, spread);
+    }
+  };
+  std::int32_t seen_ = 0, learned_ = 0;
+  std::int64_t last_seen_ = 0;
+  double fast_ = 0.0;
+  Level live_, recent_, frozen_;
+};
+
+class Dynamics {
+ public:
+  void observe(const View& v, bool learn, std::int64_t now);
+  /// Largest deviation over the observed channels, in spreads; the loss, the update norm and the norm's roughness count
+  /// upward only: a lower loss, smaller or smoother updates are no damage.
+  double damage(std::int64_t now) const;
+  /// The same without the loss.
+  double hidden_damage(std::int64_t now) const;
+  double deviation(int channel, std::int64_t now) const {
+    return channels_[static_cast<std::size_t>(channel)].deviation(now);
+  }
+  void adopt();
+  void restart() { *this = Dynamics(); }
+
+  static constexpr int kChannels = 10;
+
+  template <class Archive>
+  void visit(Archive& ar) {
+    ar(channels_, gradient_before_, has_before_);
+  }
+
+ private:
+  enum Channel : std::uint8_t {
+    kLoss,
+    kGradient,
+    kUpdate,
+    kUpdatePerLr,
+    kUpdatePerGradient,
+    kSimilarity,
+    kRoughness,
+    kEarly,
+    kMid,
+    kLate
+  };
+  void feed(Channel c, double x, bool learn, std::int64_t now) { channels_[c].observe(x, learn, now); }
+
+  std::array<DynamicsChannel, kChannels> channels_{};
+  double gradient_before_ = 0.0;
+  bool has_before_ = false;
+};
+
+}  // namespace argus::engine

@@ -1,0 +1,63 @@
+#include "engine/life/episode.h"
+
+#include <algorithm>
+
+namespace argus::engine {
+namespace {
+
+constexpr int kQuiet = 8;       // observations without pressure that end an unconfirmed rise
+constexpr int kInside = 12;     // ... with all channels inside that end a confirmed one
+constexpr double kBack = 4.0;   // spreads within which a channel counts as back
+constexpr int kReAnchor = 250;  // quiet observations after which the level is the run's new one
+
+}  // namespace
+
+std::optional<Episode> EpisodeKeeper::episode() const {
+  if (!open_) return std::nullopt;
+  return Episode{id_, opened_step_, peak_};
+}
+
+void EpisodeKeeper::close() {
+  open_ = false;
+  peak_ = quiet_ = inside_ = ghost_ = 0;
+}
+
+void EpisodeKeeper::begin_segment() {
+  close();
+  pressure_ = 0;
+  opened_now_ = re_anchored_now_ = false;
+  dynamics_.restart();
+}
+
+void EpisodeKeeper::observe(const Context& c, std::int64_t onset) {
+  opened_now_ = re_anchored_now_ = false;
+  pressure_ = c.fused;
+  if (!open_ && c.fused > 0) {
+    open_ = opened_now_ = true;
+    ++id_;
+    opened_step_ = c.step.step;
+    onset_ = onset;
+  }
+  dynamics_.observe(c.view, !confirmed() && c.fused == 0, c.now);
+  if (!open_) return;
+  if (c.fused > 0) onset_ = std::min(onset_, onset);
+  peak_ = std::max(peak_, static_cast<std::int32_t>(c.fused));
+  quiet_ = c.fused == 0 ? quiet_ + 1 : 0;
+  if (peak_ < 2) {
+    if (quiet_ >= kQuiet) close();
+    return;
+  }
+  const bool inside = dynamics_.damage(c.now) <= kBack;
+  inside_ = inside && c.fused <= 1 ? inside_ + 1 : 0;
+  ghost_ = c.fused == 0 && !inside ? ghost_ + 1 : 0;
+  if (quiet_ > 0 && inside_ >= kInside) {
+    close();
+  } else if (quiet_ >= kReAnchor) {
+    dynamics_.adopt();
+    re_anchored_now_ = true;
+    close();
+  }
+  pressure_ = std::max(pressure_, open_ ? 1 : 0);
+}
+
+}  // namespace argus::engine
