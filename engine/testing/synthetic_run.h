@@ -44,7 +44,7 @@ class SyntheticRun {
   Step next(double trouble = 1.0) {
     Step s;
     s.step = step_;
-    s.content_hash = static_cast<std::uint64_t>(step_) * 31 + shape_.seed;
+    s.content_hash = ++made_;
     const double t = static_cast<double>(step_);
     const double loss = (0.8 + 3.0 / (1.0 + t / 60.0)) * (1.0 + 0.03 * dice_.normal()) * trouble;
     const double norm = (1.0 + 0.25 * std::fabs(dice_.normal())) * trouble;
@@ -89,6 +89,7 @@ class SyntheticRun {
   Shape shape_;
   Dice dice_;
   std::int64_t step_ = 0;
+  std::uint64_t made_ = 0;
   double weight_ = 0.0;
   std::vector<double> losses_, confidences_, entropies_, correct_;
 };
