@@ -278,11 +278,16 @@ void write_pack_answer(std::span<const std::string_view> answers, std::string& o
 
 std::string_view error_word(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kMalformed: return "malformed";
-    case ErrorCode::kInvalid: return "invalid";
-    case ErrorCode::kTooLarge: return "too_large";
-    case ErrorCode::kUnavailable: return "unavailable";
-    case ErrorCode::kUnsupported: return "unsupported";
+    case ErrorCode::kMalformed:
+      return "malformed";
+    case ErrorCode::kInvalid:
+      return "invalid";
+    case ErrorCode::kTooLarge:
+      return "too_large";
+    case ErrorCode::kUnavailable:
+      return "unavailable";
+    case ErrorCode::kUnsupported:
+      return "unsupported";
   }
   return "invalid";
 }

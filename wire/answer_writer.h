@@ -13,18 +13,18 @@ namespace argus::wire {
 
 /// One step's answer in the making. Views only.
 struct Answer {
-  const StepMessage* message = nullptr;          ///< the step that is answered; names run, step and sample ids
-  const engine::Decision* decision = nullptr;    ///< what the engine said to it
+  const StepMessage* message = nullptr;        ///< the step that is answered; names run, step and sample ids
+  const engine::Decision* decision = nullptr;  ///< what the engine said to it
 };
 
 /// The answer object of a single step: every field of the protocol's answer table. About two microseconds while calm.
 ///
-/// `spike_samples` are the message's own ids, as they were sent; positions in the batch where it sent none; empty when the
-/// decision is not about this message (a late arrival).
+/// `spike_samples` are the message's own ids, as they were sent; positions in the batch where it sent none; empty when
+/// the decision is not about this message (a late arrival).
 void write_answer(const Answer& answer, std::string& out);
 
-/// The answer to a pack: the newest step's object with `steps: [...]` holding all of them. `answers` are those objects as
-/// write_answer() made them, oldest first, at least one.
+/// The answer to a pack: the newest step's object with `steps: [...]` holding all of them. `answers` are those objects
+/// as write_answer() made them, oldest first, at least one.
 void write_pack_answer(std::span<const std::string_view> answers, std::string& out);
 
 /// The word of an error's code: malformed, invalid, too_large, unavailable, unsupported.

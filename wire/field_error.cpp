@@ -27,15 +27,23 @@ std::string quoted(std::string_view text) {
 
 std::string describe(const JsonReader& json, JsonEvent event) {
   switch (event) {
-    case JsonEvent::kNull: return "null";
-    case JsonEvent::kBool: return json.boolean() ? "true" : "false";
-    case JsonEvent::kInteger: return fmt::format("{}{}", json.negative() ? "-" : "", json.magnitude());
-    case JsonEvent::kReal: return fmt::format("{}", json.real());
+    case JsonEvent::kNull:
+      return "null";
+    case JsonEvent::kBool:
+      return json.boolean() ? "true" : "false";
+    case JsonEvent::kInteger:
+      return fmt::format("{}{}", json.negative() ? "-" : "", json.magnitude());
+    case JsonEvent::kReal:
+      return fmt::format("{}", json.real());
     case JsonEvent::kString:
-    case JsonEvent::kKey: return quoted(json.text());
-    case JsonEvent::kBeginObject: return "an object";
-    case JsonEvent::kBeginArray: return "an array";
-    default: return "nothing";
+    case JsonEvent::kKey:
+      return quoted(json.text());
+    case JsonEvent::kBeginObject:
+      return "an object";
+    case JsonEvent::kBeginArray:
+      return "an array";
+    default:
+      return "nothing";
   }
 }
 

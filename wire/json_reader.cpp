@@ -43,7 +43,8 @@ bool is_huge(std::string_view literal) {
   long exponent = 0;
   if (const std::size_t e = literal.find_first_of("eE"); e != literal.npos) {
     const std::string_view digits = literal.substr(e + (literal[e + 1] == '+' ? 2 : 1));
-    if (std::from_chars(digits.data(), digits.data() + digits.size(), exponent).ec != std::errc{}) return digits[0] != '-';
+    if (std::from_chars(digits.data(), digits.data() + digits.size(), exponent).ec != std::errc{})
+      return digits[0] != '-';
     literal = literal.substr(0, e);
   }
   const std::size_t first = literal.find_first_of("123456789");
@@ -143,7 +144,9 @@ class Tape {
 };
 
 Error refused_number(std::size_t byte) {
-  return {ErrorCode::kInvalid, fmt::format("the number at byte {} is beyond the range of a double", byte + 1), {},
+  return {ErrorCode::kInvalid,
+          fmt::format("the number at byte {} is beyond the range of a double", byte + 1),
+          {},
           "send \"Infinity\" or \"-Infinity\" for an overflowed value"};
 }
 
@@ -167,7 +170,10 @@ struct JsonReader::Impl {
 
   Status read(std::string_view text) {
     if (text.size() > limits::kBodyBytesMax) {
-      return Error{ErrorCode::kTooLarge, fmt::format("{} bytes; accepted: at most {}", text.size(), limits::kBodyBytesMax), {}, {}};
+      return Error{ErrorCode::kTooLarge,
+                   fmt::format("{} bytes; accepted: at most {}", text.size(), limits::kBodyBytesMax),
+                   {},
+                   {}};
     }
     if (const std::size_t nul = text.find('\0'); nul != text.npos) {
       return Error{ErrorCode::kMalformed, fmt::format("not JSON: a NUL byte at byte {}", nul + 1), {}, {}};
@@ -192,7 +198,8 @@ struct JsonReader::Impl {
     if (text.find_first_not_of(" \t\r\n") == text.npos) return {ErrorCode::kMalformed, "not JSON: empty", {}, {}};
     const auto code = parser.GetParseErrorCode();
     const std::size_t byte = parser.GetErrorOffset();
-    if (code == rapidjson::kParseErrorNumberTooBig || tape.refusal == Tape::Refusal::kOverflow) return refused_number(byte);
+    if (code == rapidjson::kParseErrorNumberTooBig || tape.refusal == Tape::Refusal::kOverflow)
+      return refused_number(byte);
     std::string what = rapidjson::GetParseError_En(code);
     if (!what.empty() && what.back() == '.') what.pop_back();
     return {ErrorCode::kMalformed, fmt::format("not valid JSON at byte {}: {}", byte + 1, what), {}, {}};

@@ -15,8 +15,8 @@
 namespace argus::wire {
 
 /// Writes one document behind whatever `out` holds. Commas are its business, balance is the caller's.
-/// Non-finite numbers are written as the words "NaN", "Infinity", "-Infinity" in quotes; others in the fewest digits that read
-/// back as the same double. Not thread-safe. `out` must outlive the writer.
+/// Non-finite numbers are written as the words "NaN", "Infinity", "-Infinity" in quotes; others in the fewest digits
+/// that read back as the same double. Not thread-safe. `out` must outlive the writer.
 class JsonWriter {
  public:
   explicit JsonWriter(std::string& out) : out_(out) {}
@@ -37,8 +37,7 @@ class JsonWriter {
 
   void number(double value);
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  void number(T value) {
+  requires(!std::same_as<T, bool>) void number(T value) {
     if constexpr (std::is_signed_v<T>) {
       integer(value < 0, value < 0 ? ~static_cast<std::uint64_t>(value) + 1 : static_cast<std::uint64_t>(value));
     } else {

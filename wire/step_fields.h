@@ -14,34 +14,53 @@ namespace argus::wire {
 
 /// What a field holds; decides what is accepted and where it goes.
 enum class FieldType : std::uint8_t {
-  kReal,           ///< any number; non-finite ones too
-  kNonNegative,    ///< a number >= 0, NaN or Infinity
-  kPositive,       ///< a number > 0; 0 reads as not observed
-  kCosine,         ///< a number in [-1, 1]; rounding just outside is clamped
-  kCount,          ///< an integer >= 1; 0 reads as not observed
-  kEpoch,          ///< a finite number >= 0
-  kStoredReal,     ///< any number, into StepMessage::stored
-  kStoredCount,    ///< an integer >= 0, into StepMessage::stored
-  kText,           ///< a string of at most limits::kTextBytesMax bytes
-  kTextOrNumber,   ///< the same, or a number, kept as its text
+  kReal,          ///< any number; non-finite ones too
+  kNonNegative,   ///< a number >= 0, NaN or Infinity
+  kPositive,      ///< a number > 0; 0 reads as not observed
+  kCosine,        ///< a number in [-1, 1]; rounding just outside is clamped
+  kCount,         ///< an integer >= 1; 0 reads as not observed
+  kEpoch,         ///< a finite number >= 0
+  kStoredReal,    ///< any number, into StepMessage::stored
+  kStoredCount,   ///< an integer >= 0, into StepMessage::stored
+  kText,          ///< a string of at most limits::kTextBytesMax bytes
+  kTextOrNumber,  ///< the same, or a number, kept as its text
   kRunId,
   kModelType,
-  kStep,           ///< an integer >= 0, into `head`, by Special
-  kUnsigned,       ///< an unsigned integer, into `head`, by Special
-  kFlag,           ///< true or false, into `head`, by Special
-  kSamples,        ///< an array of numbers, null for a missing one
-  kSampleIds,      ///< an array of integers or strings
-  kLevel,          ///< ok, warn, critical
-  kFraction,       ///< a number in [0, 1], into local_health
-  kMode,           ///< MANUAL, AUTO
-  kApplied,        ///< an array of {id, kind, step, ok, detail?}
-  kObject,         ///< an object with fields of its own, by Section
+  kStep,       ///< an integer >= 0, into `head`, by Special
+  kUnsigned,   ///< an unsigned integer, into `head`, by Special
+  kFlag,       ///< true or false, into `head`, by Special
+  kSamples,    ///< an array of numbers, null for a missing one
+  kSampleIds,  ///< an array of integers or strings
+  kLevel,      ///< ok, warn, critical
+  kFraction,   ///< a number in [0, 1], into local_health
+  kMode,       ///< MANUAL, AUTO
+  kApplied,    ///< an array of {id, kind, step, ok, detail?}
+  kObject,     ///< an object with fields of its own, by Section
 };
 
 /// Fields of engine::Step itself.
-enum class Special : std::uint8_t { kStep, kTotalSteps, kSeq, kSegment, kNanDetected, kStepSkipped, kLrRestarted, kIsAnchor, kHealthFirstSeen };
+enum class Special : std::uint8_t {
+  kStep,
+  kTotalSteps,
+  kSeq,
+  kSegment,
+  kNanDetected,
+  kStepSkipped,
+  kLrRestarted,
+  kIsAnchor,
+  kHealthFirstSeen
+};
 
-enum class Section : std::uint8_t { kTop, kTraining, kWeights, kDistribution, kBatchMeta, kLocalHealth, kControl, kCount };
+enum class Section : std::uint8_t {
+  kTop,
+  kTraining,
+  kWeights,
+  kDistribution,
+  kBatchMeta,
+  kLocalHealth,
+  kControl,
+  kCount
+};
 
 struct FieldSpec {
   std::string_view name;
@@ -49,7 +68,8 @@ struct FieldSpec {
   std::uint8_t target = 0;  ///< an engine::Field, StoredScalar, Text, SampleArray, Special or Section, as the type says
 
   template <class Target>
-  constexpr FieldSpec(std::string_view n, FieldType t, Target where) : name(n), type(t), target(static_cast<std::uint8_t>(where)) {}
+  constexpr FieldSpec(std::string_view n, FieldType t, Target where)
+      : name(n), type(t), target(static_cast<std::uint8_t>(where)) {}
   constexpr FieldSpec(std::string_view n, FieldType t) : name(n), type(t) {}
 };
 
@@ -130,14 +150,22 @@ inline constexpr FieldSpec kControlFields[] = {
 /// The fields of a section, in the order in which they are written.
 constexpr std::span<const FieldSpec> fields_of(Section section) {
   switch (section) {
-    case Section::kTop: return kTopFields;
-    case Section::kTraining: return kTrainingFields;
-    case Section::kWeights: return kWeightsFields;
-    case Section::kDistribution: return kDistributionFields;
-    case Section::kBatchMeta: return kBatchMetaFields;
-    case Section::kLocalHealth: return kLocalHealthFields;
-    case Section::kControl: return kControlFields;
-    case Section::kCount: break;
+    case Section::kTop:
+      return kTopFields;
+    case Section::kTraining:
+      return kTrainingFields;
+    case Section::kWeights:
+      return kWeightsFields;
+    case Section::kDistribution:
+      return kDistributionFields;
+    case Section::kBatchMeta:
+      return kBatchMetaFields;
+    case Section::kLocalHealth:
+      return kLocalHealthFields;
+    case Section::kControl:
+      return kControlFields;
+    case Section::kCount:
+      break;
   }
   return {};
 }

@@ -94,8 +94,9 @@ std::uint64_t content_hash(const StepMessage& message) {
   Hash hash;
   hash.add(static_cast<std::uint64_t>(h.step));
   hash.add(static_cast<std::uint64_t>(h.total_steps));
-  hash.add(static_cast<std::uint64_t>(h.family) << 8 | static_cast<std::uint64_t>(h.mode) << 4 | (h.nan_detected ? 8u : 0u) |
-           (h.step_skipped ? 4u : 0u) | (h.lr_restarted ? 2u : 0u) | (h.is_anchor ? 1u : 0u));
+  hash.add(static_cast<std::uint64_t>(h.family) << 8 | static_cast<std::uint64_t>(h.mode) << 4 |
+           (h.nan_detected ? 8u : 0u) | (h.step_skipped ? 4u : 0u) | (h.lr_restarted ? 2u : 0u) |
+           (h.is_anchor ? 1u : 0u));
   add_scalars(hash, h.scalars);
   for (const auto& text : message.texts) hash.add(text);
   for (const auto& value : message.stored) {

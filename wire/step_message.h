@@ -53,7 +53,15 @@ enum class Text : std::uint8_t { kRunId, kSdkVersion, kModelType, kDtype, kHealt
 inline constexpr std::size_t kTextCount = static_cast<std::size_t>(Text::kCount);
 
 /// Scalars that are stored but never reach the engine.
-enum class StoredScalar : std::uint8_t { kLossDelta, kTotalEpochs, kVocabSize, kNumLayers, kHiddenDim, kLastStableStep, kCount };
+enum class StoredScalar : std::uint8_t {
+  kLossDelta,
+  kTotalEpochs,
+  kVocabSize,
+  kNumLayers,
+  kHiddenDim,
+  kLastStableStep,
+  kCount
+};
 inline constexpr std::size_t kStoredScalarCount = static_cast<std::size_t>(StoredScalar::kCount);
 
 /// One validated step. Owns its storage; reusing an object reuses its buffers. Not thread-safe.
@@ -79,7 +87,8 @@ struct StepMessage {
   void clear();
 };
 
-/// 64 bits over every known field of the message but `seq` and `segment`: equal content, equal hash, in any order of fields.
+/// 64 bits over every known field of the message but `seq` and `segment`: equal content, equal hash, in any order of
+/// fields.
 std::uint64_t content_hash(const StepMessage& message);
 
 }  // namespace argus::wire

@@ -37,7 +37,8 @@ class StepParser {
   }
 
  private:
-  // -- objects ---------------------------------------------------------------------------------------------------------------
+  // -- objects
+  // ---------------------------------------------------------------------------------------------------------------
 
   bool object(Section section) {
     const std::span<const FieldSpec> fields = fields_of(section);
@@ -73,28 +74,50 @@ class StepParser {
 
   bool value(const FieldSpec& spec, JsonEvent e) {
     switch (spec.type) {
-      case FieldType::kReal: return real(e) && set(spec, number_);
-      case FieldType::kNonNegative: return non_negative(e) && set(spec, number_);
-      case FieldType::kPositive: return non_negative(e) && (number_ == 0.0 || set(spec, number_));
-      case FieldType::kCosine: return cosine(spec, e);
-      case FieldType::kCount: return count(e, "an integer from 1 to 2^53 (0: unknown), or null") && (integer_ == 0 || set(spec, number_));
-      case FieldType::kEpoch: return epoch(spec, e);
-      case FieldType::kStoredReal: return real(e) && store(spec, number_);
-      case FieldType::kStoredCount: return count(e, "an integer from 0 to 2^53, or null") && store(spec, number_);
-      case FieldType::kText: return text(spec, e);
-      case FieldType::kTextOrNumber: return text_or_number(spec, e);
-      case FieldType::kRunId: return run_id(e);
-      case FieldType::kModelType: return model_type(e);
-      case FieldType::kStep: return step(spec, e);
-      case FieldType::kUnsigned: return unsigned_integer(spec, e);
-      case FieldType::kFlag: return flag(spec, e);
-      case FieldType::kSamples: return samples(spec, e);
-      case FieldType::kSampleIds: return sample_ids(e);
-      case FieldType::kLevel: return level(e);
-      case FieldType::kFraction: return fraction(e);
-      case FieldType::kMode: return mode(e);
-      case FieldType::kApplied: return applied(e);
-      case FieldType::kObject: return section(static_cast<Section>(spec.target), e);
+      case FieldType::kReal:
+        return real(e) && set(spec, number_);
+      case FieldType::kNonNegative:
+        return non_negative(e) && set(spec, number_);
+      case FieldType::kPositive:
+        return non_negative(e) && (number_ == 0.0 || set(spec, number_));
+      case FieldType::kCosine:
+        return cosine(spec, e);
+      case FieldType::kCount:
+        return count(e, "an integer from 1 to 2^53 (0: unknown), or null") && (integer_ == 0 || set(spec, number_));
+      case FieldType::kEpoch:
+        return epoch(spec, e);
+      case FieldType::kStoredReal:
+        return real(e) && store(spec, number_);
+      case FieldType::kStoredCount:
+        return count(e, "an integer from 0 to 2^53, or null") && store(spec, number_);
+      case FieldType::kText:
+        return text(spec, e);
+      case FieldType::kTextOrNumber:
+        return text_or_number(spec, e);
+      case FieldType::kRunId:
+        return run_id(e);
+      case FieldType::kModelType:
+        return model_type(e);
+      case FieldType::kStep:
+        return step(spec, e);
+      case FieldType::kUnsigned:
+        return unsigned_integer(spec, e);
+      case FieldType::kFlag:
+        return flag(spec, e);
+      case FieldType::kSamples:
+        return samples(spec, e);
+      case FieldType::kSampleIds:
+        return sample_ids(e);
+      case FieldType::kLevel:
+        return level(e);
+      case FieldType::kFraction:
+        return fraction(e);
+      case FieldType::kMode:
+        return mode(e);
+      case FieldType::kApplied:
+        return applied(e);
+      case FieldType::kObject:
+        return section(static_cast<Section>(spec.target), e);
     }
     return false;
   }
@@ -105,7 +128,8 @@ class StepParser {
     return object(s);
   }
 
-  // -- numbers ---------------------------------------------------------------------------------------------------------------
+  // -- numbers
+  // ---------------------------------------------------------------------------------------------------------------
 
   // A number literal, a bare or a quoted word, into number_.
   bool parse_number(JsonEvent e) {
@@ -127,7 +151,8 @@ class StepParser {
   }
 
   bool cosine(const FieldSpec& spec, JsonEvent e) {
-    if (!parse_number(e) || std::fabs(number_) > 1.0 + kCosineSlack) return wrong(e, "a number in [-1, 1], NaN, or null");
+    if (!parse_number(e) || std::fabs(number_) > 1.0 + kCosineSlack)
+      return wrong(e, "a number in [-1, 1], NaN, or null");
     return set(spec, std::isnan(number_) ? number_ : std::clamp(number_, -1.0, 1.0));
   }
 
@@ -149,7 +174,8 @@ class StepParser {
       integer_ = static_cast<std::int64_t>(json_.magnitude());
       return true;
     }
-    if (e == JsonEvent::kReal && json_.real() >= 0.0 && json_.real() <= kExactIntegerMax && json_.real() == std::floor(json_.real())) {
+    if (e == JsonEvent::kReal && json_.real() >= 0.0 && json_.real() <= kExactIntegerMax &&
+        json_.real() == std::floor(json_.real())) {
       integer_ = static_cast<std::int64_t>(json_.real());
       return true;
     }
@@ -170,20 +196,26 @@ class StepParser {
         m_.head.step = integer_;
         has_step_ = true;
         break;
-      case Special::kTotalSteps: m_.head.total_steps = integer_; break;
-      default: m_.head.local_health->first_seen_step = integer_; break;
+      case Special::kTotalSteps:
+        m_.head.total_steps = integer_;
+        break;
+      default:
+        m_.head.local_health->first_seen_step = integer_;
+        break;
     }
     return true;
   }
 
   bool unsigned_integer(const FieldSpec& spec, JsonEvent e) {
-    if (e != JsonEvent::kInteger || (json_.negative() && json_.magnitude() != 0)) return wrong(e, "an unsigned integer below 2^64, or null");
+    if (e != JsonEvent::kInteger || (json_.negative() && json_.magnitude() != 0))
+      return wrong(e, "an unsigned integer below 2^64, or null");
     auto& where = static_cast<Special>(spec.target) == Special::kSeq ? m_.head.seq : m_.head.segment;
     where = json_.magnitude();
     return true;
   }
 
-  // -- words -----------------------------------------------------------------------------------------------------------------
+  // -- words
+  // -----------------------------------------------------------------------------------------------------------------
 
   bool is_text(JsonEvent e) { return e == JsonEvent::kString && json_.text().size() <= limits::kTextBytesMax; }
 
@@ -206,7 +238,8 @@ class StepParser {
   }
 
   bool run_id(JsonEvent e) {
-    if (e != JsonEvent::kString || !is_valid_run_id(json_.text())) return wrong(e, "1 to 128 characters of [A-Za-z0-9._:-]");
+    if (e != JsonEvent::kString || !is_valid_run_id(json_.text()))
+      return wrong(e, "1 to 128 characters of [A-Za-z0-9._:-]");
     m_.text(Text::kRunId) = json_.text();
     return true;
   }
@@ -221,10 +254,18 @@ class StepParser {
   bool flag(const FieldSpec& spec, JsonEvent e) {
     if (e != JsonEvent::kBool) return wrong(e, "true, false or null");
     switch (static_cast<Special>(spec.target)) {
-      case Special::kNanDetected: m_.head.nan_detected = json_.boolean(); break;
-      case Special::kStepSkipped: m_.head.step_skipped = json_.boolean(); break;
-      case Special::kLrRestarted: m_.head.lr_restarted = json_.boolean(); break;
-      default: m_.head.is_anchor = json_.boolean(); break;
+      case Special::kNanDetected:
+        m_.head.nan_detected = json_.boolean();
+        break;
+      case Special::kStepSkipped:
+        m_.head.step_skipped = json_.boolean();
+        break;
+      case Special::kLrRestarted:
+        m_.head.lr_restarted = json_.boolean();
+        break;
+      default:
+        m_.head.is_anchor = json_.boolean();
+        break;
     }
     return true;
   }
@@ -243,11 +284,13 @@ class StepParser {
     return true;
   }
 
-  // -- arrays ----------------------------------------------------------------------------------------------------------------
+  // -- arrays
+  // ----------------------------------------------------------------------------------------------------------------
 
   bool room_for_one_more(std::size_t size) {
     if (size < limits::kSamplesMax) return true;
-    return fail(fmt::format("an array of more than {} elements", limits::kSamplesMax), fmt::format("at most {} samples", limits::kSamplesMax));
+    return fail(fmt::format("an array of more than {} elements", limits::kSamplesMax),
+                fmt::format("at most {} samples", limits::kSamplesMax));
   }
 
   bool samples(const FieldSpec& spec, JsonEvent e) {
@@ -281,7 +324,8 @@ class StepParser {
       case SampleArray::kEntropies:
         if (is_number && !(number_ < -kFractionSlack)) return true;
         return wrong(e, "an entropy >= 0, NaN, Infinity or null");
-      default: return is_number || wrong(e, fmt::format("a number, {}", kAcceptedWords));
+      default:
+        return is_number || wrong(e, fmt::format("a number, {}", kAcceptedWords));
     }
   }
 
@@ -302,13 +346,15 @@ class StepParser {
     return true;
   }
 
-  // -- control.applied -------------------------------------------------------------------------------------------------------
+  // -- control.applied
+  // -------------------------------------------------------------------------------------------------------
 
   bool applied(JsonEvent e) {
     if (e != JsonEvent::kBeginArray) return wrong(e, "an array of {id, kind, step, ok, detail?}, or null");
     for (e = json_.next(); e != JsonEvent::kEndArray; e = json_.next()) {
       index_ = m_.applied.size();
-      if (m_.applied.size() == limits::kAppliedMax) return fail("longer", fmt::format("at most {} entries", limits::kAppliedMax));
+      if (m_.applied.size() == limits::kAppliedMax)
+        return fail("longer", fmt::format("at most {} entries", limits::kAppliedMax));
       if (e != JsonEvent::kBeginObject) return wrong(e, "an object {id, kind, step, ok, detail?}");
       if (!applied_entry()) return false;
     }
@@ -344,7 +390,8 @@ class StepParser {
     engine::Applied& entry = m_.applied.back();
     switch (which) {
       case 0:
-        if (e != JsonEvent::kInteger || json_.negative()) return wrong(e, "the id of a recommendation, an unsigned integer");
+        if (e != JsonEvent::kInteger || json_.negative())
+          return wrong(e, "the id of a recommendation, an unsigned integer");
         entry.id = json_.magnitude();
         return true;
       case 1: {
@@ -372,10 +419,12 @@ class StepParser {
   static constexpr std::array<std::string_view, 5> kAppliedMembers = {"id", "kind", "step", "ok", "detail"};
   static constexpr std::size_t kAppliedRequired = 4;
   static std::size_t applied_member(std::string_view name) {
-    return static_cast<std::size_t>(std::find(kAppliedMembers.begin(), kAppliedMembers.end(), name) - kAppliedMembers.begin());
+    return static_cast<std::size_t>(std::find(kAppliedMembers.begin(), kAppliedMembers.end(), name) -
+                                    kAppliedMembers.begin());
   }
 
-  // -- the whole -------------------------------------------------------------------------------------------------------------
+  // -- the whole
+  // -------------------------------------------------------------------------------------------------------------
 
   bool has_step() {
     field_ = "step";
@@ -397,7 +446,8 @@ class StepParser {
         continue;
       }
       field_ = f.name;
-      return fail(fmt::format("of length {}", size), fmt::format("per-sample arrays of one length ({} has {})", owner, length));
+      return fail(fmt::format("of length {}", size),
+                  fmt::format("per-sample arrays of one length ({} has {})", owner, length));
     }
     return true;
   }
@@ -411,7 +461,8 @@ class StepParser {
     return true;
   }
 
-  // -- errors ----------------------------------------------------------------------------------------------------------------
+  // -- errors
+  // ----------------------------------------------------------------------------------------------------------------
 
   std::string place() const {
     std::string name(path_);

@@ -9,8 +9,8 @@
 
 namespace argus::wire {
 
-/// Fills `message` (empty before) from the value whose first event was `first`. `path` stands before the names of fields in
-/// errors ("" or "[3]."). Does not ask for `run_id`. On error the message is half filled.
+/// Fills `message` (empty before) from the value whose first event was `first`. `path` stands before the names of
+/// fields in errors ("" or "[3]."). Does not ask for `run_id`. On error the message is half filled.
 Status parse_step(JsonReader& json, JsonEvent first, std::string_view path, StepMessage& message);
 
 }  // namespace argus::wire

@@ -35,16 +35,21 @@ struct StepReader::Impl {
     std::size_t count = 0;
     for (JsonEvent e = json.next(); e != JsonEvent::kEndArray; e = json.next(), ++count) {
       if (count == limits::kPackStepsMax) {
-        return Error{ErrorCode::kTooLarge, fmt::format("a pack of more than {} steps", limits::kPackStepsMax), {}, "send several packs"};
+        return Error{ErrorCode::kTooLarge,
+                     fmt::format("a pack of more than {} steps", limits::kPackStepsMax),
+                     {},
+                     "send several packs"};
       }
       const std::string path = fmt::format("[{}].", count);
       if (Status s = read_step(e, path, count); !s) return s.error();
       if (messages[count].run_id() != messages[0].run_id()) {
-        return Error{ErrorCode::kInvalid, fmt::format("{}run_id is not that of the pack's first step; accepted: steps of one run", path),
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("{}run_id is not that of the pack's first step; accepted: steps of one run", path),
                      path + "run_id", "send a pack per run"};
       }
     }
-    if (count == 0) return Error{ErrorCode::kInvalid, "an empty array; accepted: a step object, or an array of at least one", {}, {}};
+    if (count == 0)
+      return Error{ErrorCode::kInvalid, "an empty array; accepted: a step object, or an array of at least one", {}, {}};
     return StepBody{{messages.data(), count}, true};
   }
 
@@ -53,8 +58,10 @@ struct StepReader::Impl {
     if (Status s = parse_step(json, first, path, m); !s) return s;
     if (m.run_id().empty()) {
       if (options.default_run_id.empty()) {
-        return Error{ErrorCode::kInvalid, fmt::format("{}run_id is missing; accepted: 1 to 128 characters of [A-Za-z0-9._:-]", path),
-                     fmt::format("{}run_id", path), {}};
+        return Error{ErrorCode::kInvalid,
+                     fmt::format("{}run_id is missing; accepted: 1 to 128 characters of [A-Za-z0-9._:-]", path),
+                     fmt::format("{}run_id", path),
+                     {}};
       }
       m.text(Text::kRunId) = options.default_run_id;
     }
@@ -63,7 +70,9 @@ struct StepReader::Impl {
   }
 };
 
-StepReader::StepReader(StepReaderOptions options) : impl_(std::make_unique<Impl>()) { impl_->options = std::move(options); }
+StepReader::StepReader(StepReaderOptions options) : impl_(std::make_unique<Impl>()) {
+  impl_->options = std::move(options);
+}
 StepReader::~StepReader() = default;
 StepReader::StepReader(StepReader&&) noexcept = default;
 StepReader& StepReader::operator=(StepReader&&) noexcept = default;
@@ -72,12 +81,14 @@ Result<StepBody> StepReader::read(std::string_view body) { return impl_->read(bo
 
 namespace {
 bool is_run_id_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == ':' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+         c == ':' || c == '-';
 }
 }  // namespace
 
 bool is_valid_run_id(std::string_view text) {
-  return !text.empty() && text.size() <= limits::kRunIdBytesMax && std::all_of(text.begin(), text.end(), is_run_id_char);
+  return !text.empty() && text.size() <= limits::kRunIdBytesMax &&
+         std::all_of(text.begin(), text.end(), is_run_id_char);
 }
 
 std::string run_id_from(std::string_view text) {

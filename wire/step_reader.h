@@ -27,9 +27,9 @@ struct StepBody {
 };
 
 /// Validates as docs/formats/step.md says. Atomic: a body is accepted whole or refused whole.
-/// Errors: those of JsonReader; kInvalid with the path of the field, its value and what is accepted; kTooLarge for a pack of
-/// more than limits::kPackStepsMax steps.
-/// Reusable: no allocation per body once its buffers have grown. Not thread-safe. A scalar step takes about a microsecond.
+/// Errors: those of JsonReader; kInvalid with the path of the field, its value and what is accepted; kTooLarge for a
+/// pack of more than limits::kPackStepsMax steps. Reusable: no allocation per body once its buffers have grown. Not
+/// thread-safe. A scalar step takes about a microsecond.
 class StepReader {
  public:
   explicit StepReader(StepReaderOptions options = {});

@@ -41,22 +41,31 @@ class StepWriter {
       case FieldType::kPositive:
       case FieldType::kCosine:
       case FieldType::kCount:
-      case FieldType::kEpoch: return m_.head.scalars.has(static_cast<engine::Field>(f.target));
+      case FieldType::kEpoch:
+        return m_.head.scalars.has(static_cast<engine::Field>(f.target));
       case FieldType::kStoredReal:
-      case FieldType::kStoredCount: return m_.stored[f.target].has_value();
+      case FieldType::kStoredCount:
+        return m_.stored[f.target].has_value();
       case FieldType::kText:
-      case FieldType::kTextOrNumber: return !m_.texts[f.target].empty();
-      case FieldType::kFlag: return flag(f);
-      default: return false;
+      case FieldType::kTextOrNumber:
+        return !m_.texts[f.target].empty();
+      case FieldType::kFlag:
+        return flag(f);
+      default:
+        return false;
     }
   }
 
   bool flag(const FieldSpec& f) const {
     switch (static_cast<Special>(f.target)) {
-      case Special::kNanDetected: return m_.head.nan_detected;
-      case Special::kStepSkipped: return m_.head.step_skipped;
-      case Special::kLrRestarted: return m_.head.lr_restarted;
-      default: return m_.head.is_anchor;
+      case Special::kNanDetected:
+        return m_.head.nan_detected;
+      case Special::kStepSkipped:
+        return m_.head.step_skipped;
+      case Special::kLrRestarted:
+        return m_.head.lr_restarted;
+      default:
+        return m_.head.is_anchor;
     }
   }
 
@@ -77,25 +86,35 @@ class StepWriter {
         if (m_.stored[f.target]) number(f, *m_.stored[f.target]);
         return;
       case FieldType::kText:
-      case FieldType::kTextOrNumber: return text(f, m_.texts[f.target]);
-      case FieldType::kRunId: return text(f, m_.run_id());
-      case FieldType::kModelType: return text(f, m_.text(Text::kModelType));
+      case FieldType::kTextOrNumber:
+        return text(f, m_.texts[f.target]);
+      case FieldType::kRunId:
+        return text(f, m_.run_id());
+      case FieldType::kModelType:
+        return text(f, m_.text(Text::kModelType));
       case FieldType::kFlag:
         if (flag(f)) {
           w_.key(f.name);
           w_.boolean(true);
         }
         return;
-      case FieldType::kStep: return step(f);
-      case FieldType::kUnsigned: return sequence(f);
-      case FieldType::kSamples: return samples(f);
-      case FieldType::kSampleIds: return sample_ids(f);
-      case FieldType::kLevel: return level(f);
-      case FieldType::kFraction: return number(f, m_.head.local_health->affected_fraction);
+      case FieldType::kStep:
+        return step(f);
+      case FieldType::kUnsigned:
+        return sequence(f);
+      case FieldType::kSamples:
+        return samples(f);
+      case FieldType::kSampleIds:
+        return sample_ids(f);
+      case FieldType::kLevel:
+        return level(f);
+      case FieldType::kFraction:
+        return number(f, m_.head.local_health->affected_fraction);
       case FieldType::kMode:
         if (m_.head.mode == engine::ControlMode::kAuto) text(f, "AUTO");
         return;
-      case FieldType::kApplied: return applied(f);
+      case FieldType::kApplied:
+        return applied(f);
       case FieldType::kObject: {
         const auto section = static_cast<Section>(f.target);
         if (is_empty(section)) return;
@@ -121,9 +140,12 @@ class StepWriter {
     if (special == Special::kTotalSteps && m_.head.total_steps == 0) return;
     w_.key(f.name);
     switch (special) {
-      case Special::kStep: return w_.number(m_.head.step);
-      case Special::kTotalSteps: return w_.number(m_.head.total_steps);
-      default: return w_.number(m_.head.local_health->first_seen_step);
+      case Special::kStep:
+        return w_.number(m_.head.step);
+      case Special::kTotalSteps:
+        return w_.number(m_.head.total_steps);
+      default:
+        return w_.number(m_.head.local_health->first_seen_step);
     }
   }
 

@@ -7,8 +7,8 @@ namespace argus::wire {
 namespace {
 
 struct Sequence {
-  int length = 0;          // bytes, 0: no sequence begins so
-  unsigned char low = 0;   // range of the second byte, which rules out overlong forms and surrogates
+  int length = 0;         // bytes, 0: no sequence begins so
+  unsigned char low = 0;  // range of the second byte, which rules out overlong forms and surrogates
   unsigned char high = 0;
 };
 

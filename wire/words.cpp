@@ -13,10 +13,18 @@ namespace {
 using engine::ModelFamily;
 
 constexpr std::array<std::pair<std::string_view, ModelFamily>, 13> kFamilies = {{
-    {"transformer", ModelFamily::kTransformer}, {"llm", ModelFamily::kTransformer}, {"cnn", ModelFamily::kCnn},
-    {"vision", ModelFamily::kCnn},              {"rnn", ModelFamily::kRnn},         {"mlp", ModelFamily::kMlp},
-    {"diffusion", ModelFamily::kDiffusion},     {"rl", ModelFamily::kRl},           {"gan", ModelFamily::kGan},
-    {"moe", ModelFamily::kMoe},                 {"ssm", ModelFamily::kSsm},         {"gnn", ModelFamily::kGnn},
+    {"transformer", ModelFamily::kTransformer},
+    {"llm", ModelFamily::kTransformer},
+    {"cnn", ModelFamily::kCnn},
+    {"vision", ModelFamily::kCnn},
+    {"rnn", ModelFamily::kRnn},
+    {"mlp", ModelFamily::kMlp},
+    {"diffusion", ModelFamily::kDiffusion},
+    {"rl", ModelFamily::kRl},
+    {"gan", ModelFamily::kGan},
+    {"moe", ModelFamily::kMoe},
+    {"ssm", ModelFamily::kSsm},
+    {"gnn", ModelFamily::kGnn},
     {"other", ModelFamily::kOther},
 }};
 
@@ -63,7 +71,8 @@ std::optional<engine::InterventionKind> intervention_from_word(std::string_view 
 }
 
 std::optional<double> number_from_word(std::string_view word) {
-  if (same_word(word, "nan") || same_word(word, "+nan") || same_word(word, "-nan")) return std::numeric_limits<double>::quiet_NaN();
+  if (same_word(word, "nan") || same_word(word, "+nan") || same_word(word, "-nan"))
+    return std::numeric_limits<double>::quiet_NaN();
   const bool negative = word.starts_with('-');
   if (negative || word.starts_with('+')) word.remove_prefix(1);
   if (!same_word(word, "infinity") && !same_word(word, "inf")) return std::nullopt;
