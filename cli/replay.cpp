@@ -52,7 +52,7 @@ class FileReplay {
     input.run_id = options_.run_id.empty() ? wire::run_id_from(base_name(path_)) : options_.run_id;
     auto opened = open_steps(path_, input);
     if (!opened) {
-      say(0, opened.error());
+      say(opened.error().code == ErrorCode::kUnavailable ? 0 : 1, opened.error());
       return false;
     }
     const std::unique_ptr<StepSource> source = std::move(*opened);
@@ -72,7 +72,7 @@ class FileReplay {
     }
     progress.clear();
     if (ok && runs_.empty() && skipped_ == 0) {
-      say(0, {ErrorCode::kMalformed, "there is no step in it", {}, {}});
+      say(1, {ErrorCode::kMalformed, "there is no step in it", {}, {}});
       ok = false;
     }
     remark_ = source->remark();
