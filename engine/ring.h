@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -70,16 +71,23 @@ class SortedRing {
   void clear() { arrivals_.clear(); }
 
   void insert(float value) {
-    int n = size();
-    if (n == N) {
-      const float oldest = arrivals_.front();
-      float* at = std::lower_bound(sorted_.data(), sorted_.data() + n, oldest);
-      std::memmove(at, at + 1, static_cast<std::size_t>(sorted_.data() + n - at - 1) * sizeof(float));
-      --n;
+    const int n = size();
+    float* const begin = sorted_.data();
+    float* const in = std::upper_bound(begin, begin + n, value);
+    if (n < N) {
+      shift(in + 1, in, begin + n - in);
+      *in = value;
+    } else {
+      // The oldest leaves, the new one enters: only what lies between the two places moves.
+      float* const out = std::lower_bound(begin, begin + n, arrivals_.front());
+      if (in > out) {
+        shift(out, out + 1, in - out - 1);
+        in[-1] = value;
+      } else {
+        shift(in + 1, in, out - in);
+        *in = value;
+      }
     }
-    float* at = std::upper_bound(sorted_.data(), sorted_.data() + n, value);
-    std::memmove(at + 1, at, static_cast<std::size_t>(sorted_.data() + n - at) * sizeof(float));
-    *at = value;
     arrivals_.push(value);
   }
 
@@ -93,6 +101,10 @@ class SortedRing {
   }
 
  private:
+  static void shift(float* to, const float* from, std::ptrdiff_t count) {
+    std::memmove(to, from, static_cast<std::size_t>(count) * sizeof(float));
+  }
+
   Fifo<float, N> arrivals_;
   std::array<float, static_cast<std::size_t>(N)> sorted_{};
 };

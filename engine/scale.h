@@ -1,7 +1,7 @@
 // The power-of-two unit of a stream: makes every later operation bit-identical under rescaling by powers of two.
 #pragma once
 
-#include <bit>
+#include <array>
 #include <cmath>
 #include <cstdint>
 
@@ -18,9 +18,9 @@ class BinaryUnit {
   double normalise(double x) {
     if (!known_ && x != 0.0) {
       known_ = true;
-      exponent_ = std::ilogb(x);
+      set_exponent(std::ilogb(x));
     }
-    const double y = std::ldexp(x, -exponent_);
+    const double y = x * down_[0] * down_[1];
     return y > kLimit ? kLimit : (y < -kLimit ? -kLimit : y);
   }
   /// Back to the stream's own units; +-inf where that overflows.
@@ -30,12 +30,21 @@ class BinaryUnit {
   void visit(Archive& ar) {
     ar(known_, exponent_);
     ar.bounded(exponent_, 1100, -1100);
+    if constexpr (Archive::kReading) set_exponent(exponent_);
   }
 
  private:
   static constexpr double kLimit = 1e30;
+  /// 2^-exponent as two exact factors: one alone would overflow for a stream of subnormal numbers.
+  void set_exponent(std::int32_t exponent) {
+    exponent_ = exponent;
+    const std::int32_t half = exponent > 1000 || exponent < -1000 ? exponent / 2 : 0;
+    down_ = {std::ldexp(1.0, half - exponent), std::ldexp(1.0, -half)};
+  }
+
   bool known_ = false;
   std::int32_t exponent_ = 0;
+  std::array<double, 2> down_ = {1.0, 1.0};
 };
 
 }  // namespace argus::engine
