@@ -42,15 +42,16 @@ class AnswerTest : public ::testing::Test {
 
 TEST_F(AnswerTest, HasEveryFieldOfTheTableWhileCalm) {
   const std::string version(engine::kEngineVersion);
-  EXPECT_EQ(answer(),
-            R"({"run_id":"r","step":42,"engine_version":")" + version +
-                R"(","harm_pressure":0,"signals":[],"episode":null,"notes":[],)"
-                R"("breakdown":{"loss_divergence":0,"gradient_explosion":0,"vanishing_gradients":0,"oscillation":0,)"
-                R"("training_stagnation":0,"distribution_shift":0,"confidence_collapse":0,"entropy_drift":0,"outlier_batch":0,)"
-                R"("label_noise":0,"representational_collapse":0},"expected":{"loss":null,"grad_norm":null},"calibrating":true,)"
-                R"("spike_samples":[],"action":"CONTINUE","intervention":"NONE","recommendation":null,"lr_factor":null,)"
-                R"("reset_optimizer":null,"checkpoint_signal":"NONE","checkpoint_slot":0,"checkpoint_reason":"",)"
-                R"("proactive_anchor":false,"anchor_point":null})");
+  EXPECT_EQ(
+      answer(),
+      R"({"run_id":"r","step":42,"engine_version":")" + version +
+          R"(","harm_pressure":0,"signals":[],"episode":null,"notes":[],)"
+          R"("breakdown":{"loss_divergence":0,"gradient_explosion":0,"vanishing_gradients":0,"oscillation":0,)"
+          R"("training_stagnation":0,"distribution_shift":0,"confidence_collapse":0,"entropy_drift":0,"outlier_batch":0,)"
+          R"("label_noise":0,"representational_collapse":0},"expected":{"loss":null,"grad_norm":null},"calibrating":true,)"
+          R"("spike_samples":[],"action":"CONTINUE","intervention":"NONE","recommendation":null,"lr_factor":null,)"
+          R"("reset_optimizer":null,"checkpoint_signal":"NONE","checkpoint_slot":0,"checkpoint_reason":"",)"
+          R"("proactive_anchor":false,"anchor_point":null})");
 }
 
 TEST_F(AnswerTest, NamesActiveSignalsWithTheirEvidence) {
@@ -102,7 +103,8 @@ TEST_F(AnswerTest, WritesEachRecommendationWithItsParameters) {
       {engine::InterventionKind::kReduceLr, R"("kind":"REDUCE_LR","parameters":{"lr_factor":0.5})"},
       {engine::InterventionKind::kRestoreLr, R"("kind":"RESTORE_LR","parameters":{"lr_factor":0.5})"},
       {engine::InterventionKind::kResetOptimizer, R"("kind":"RESET_OPTIMIZER","parameters":{"suggested_lr":0.001})"},
-      {engine::InterventionKind::kRollback, R"("kind":"ROLLBACK","parameters":{"anchor_step":30,"suggested_lr":0.001})"},
+      {engine::InterventionKind::kRollback,
+       R"("kind":"ROLLBACK","parameters":{"anchor_step":30,"suggested_lr":0.001})"},
       {engine::InterventionKind::kFilterSamples, R"("kind":"FILTER_SAMPLES","parameters":{"sample_ids":["x"]})"},
       {engine::InterventionKind::kPause, R"("kind":"PAUSE","parameters":{})"}};
   for (const auto& [kind, text] : kinds) {
@@ -125,8 +127,10 @@ TEST_F(AnswerTest, CarriesCommandsAndCheckpointAdvice) {
   decision_.anchor = engine::Anchor{30, 41, engine::AnchorMethod::kClientMarked, 0.75, std::nan("")};
   expect(R"("action":"SET_LR","intervention":"REDUCE_LR")");
   expect(R"("lr_factor":0.5,"reset_optimizer":{"suggested_lr":null})");
-  expect(R"("checkpoint_signal":"SAVE_NOW","checkpoint_slot":2,"checkpoint_reason":"something is developing","proactive_anchor":true)");
-  expect(R"("anchor_point":{"anchor_step":30,"collapse_step":41,"method":"client_marked","quality_score":0.75,"train_loss":"NaN"})");
+  expect(
+      R"("checkpoint_signal":"SAVE_NOW","checkpoint_slot":2,"checkpoint_reason":"something is developing","proactive_anchor":true)");
+  expect(
+      R"("anchor_point":{"anchor_step":30,"collapse_step":41,"method":"client_marked","quality_score":0.75,"train_loss":"NaN"})");
   decision_.suggested_lr = 0.01;
   expect(R"("reset_optimizer":{"suggested_lr":0.01})");
 }

@@ -78,9 +78,11 @@ bool convert(std::string_view literal, Token& token) {
 class Tape {
  public:
   std::vector<Token> tokens;
-  enum class Refusal { kNone, kDepth, kCount, kOverflow } refusal = Refusal::kNone;
+  enum class Refusal { kNone, kDepth, kCount, kOverflow, kSurrogate } refusal = Refusal::kNone;
 
-  void clear() {
+  // `has_escapes`: the document spells characters as \uXXXX, which the library lets be half a surrogate pair.
+  void clear(bool has_escapes = false) {
+    has_escapes_ = has_escapes;
     tokens.clear();
     refusal = Refusal::kNone;
     depth_ = 0;
@@ -122,6 +124,10 @@ class Tape {
     return &t;
   }
   bool text(JsonEvent event, const char* s, rapidjson::SizeType n) {
+    if (has_escapes_ && !is_valid_utf8({s, n})) {
+      refusal = Refusal::kSurrogate;
+      return false;
+    }
     Token* t = add(event);
     if (t == nullptr) return false;
     t->text = s;
@@ -141,6 +147,7 @@ class Tape {
   }
 
   int depth_ = 0;
+  bool has_escapes_ = false;
 };
 
 Error refused_number(std::size_t byte) {
@@ -160,7 +167,7 @@ struct JsonReader::Impl {
   Token current;
 
   Status start(std::string_view text) {
-    tape.clear();
+    tape.clear(text.find("\\u") != text.npos);
     at = 0;
     current = {};
     Status status = read(text);
@@ -191,6 +198,9 @@ struct JsonReader::Impl {
   Error explain(std::string_view text) const {
     if (tape.refusal == Tape::Refusal::kDepth) {
       return {ErrorCode::kMalformed, fmt::format("nested deeper than {} levels", limits::kJsonDepthMax), {}, {}};
+    }
+    if (tape.refusal == Tape::Refusal::kSurrogate) {
+      return {ErrorCode::kMalformed, "not valid JSON: a string holds half a surrogate pair", {}, {}};
     }
     if (tape.refusal == Tape::Refusal::kCount) {
       return {ErrorCode::kTooLarge, fmt::format("more than {} JSON values", limits::kJsonTokensMax), {}, {}};

@@ -49,8 +49,26 @@ TEST(JsonReader, RefusesNumbersBeyondADouble) {
 }
 
 TEST(JsonReader, RefusesWhatIsNotJson) {
-  for (const char* text : {"", "   ", "{", "[1,", "[1] x", "{\"a\":}", "nan", "-inf", "01", "1.", "{'a':1}", "[1,]", "// x",
-                           "\"\\ud800\"", "\"\xff\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"", "tru"}) {
+  for (const char* text : {"",
+                           "   ",
+                           "{",
+                           "[1,",
+                           "[1] x",
+                           "{\"a\":}",
+                           "nan",
+                           "-inf",
+                           "01",
+                           "1.",
+                           "{'a':1}",
+                           "[1,]",
+                           "// x",
+                           "\"\\ud800\"",
+                           "\"\\ude00\"",
+                           "{\"\\udc00\":1}",
+                           "\"\xff\"",
+                           "\"\xc0\xaf\"",
+                           "\"\xed\xa0\x80\"",
+                           "tru"}) {
     const Status s = read(text);
     ASSERT_FALSE(s.has_value()) << text;
     EXPECT_EQ(s.error().code, ErrorCode::kMalformed) << text;

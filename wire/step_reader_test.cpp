@@ -48,7 +48,8 @@ TEST_F(StepReaderTest, ReadsEveryScalarIntoItsField) {
          "current_lr":6,"loss_scale":7,"perplexity":8},"weights":{"l1_norm":9,"l2_norm":10},
          "distribution":{"l1_norm":11,"l2_norm":12,"grad_norm_early":13,"grad_norm_mid":14,"grad_norm_late":15},
          "batch_meta":{"batch_size":16,"sequence_length":17,"accumulation_steps":18},"forward_ms":19,"backward_ms":20)");
-  const double expected[engine::kFieldCount] = {-2, 3, -0.5, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 1.5, 16, 17, 18, 19, 20};
+  const double expected[engine::kFieldCount] = {-2, 3,  -0.5, 4,  5,   6,  7,  8,  9,  10, 11,
+                                                12, 13, 14,   15, 1.5, 16, 17, 18, 19, 20};
   for (std::size_t i = 0; i < engine::kFieldCount; ++i) {
     ASSERT_TRUE(m.head.scalars.has(static_cast<Field>(i))) << i;
     EXPECT_EQ(m.head.scalars[static_cast<Field>(i)], expected[i]) << i;
@@ -60,10 +61,14 @@ TEST_F(StepReaderTest, ReadsNonFiniteNumbersBareAndQuoted) {
     EXPECT_TRUE(std::isnan(scalar(std::string(R"("training":{"loss":)") + nan + "}", Field::kLoss))) << nan;
   }
   for (const char* inf : {"Infinity", "\"Infinity\"", "\"inf\"", "\"+Infinity\""}) {
-    EXPECT_EQ(scalar(std::string(R"("training":{"grad_norm":)") + inf + "}", Field::kGradNorm), std::numeric_limits<double>::infinity()) << inf;
+    EXPECT_EQ(scalar(std::string(R"("training":{"grad_norm":)") + inf + "}", Field::kGradNorm),
+              std::numeric_limits<double>::infinity())
+        << inf;
   }
   for (const char* inf : {"-Infinity", "\"-Infinity\"", "\"-inf\""}) {
-    EXPECT_EQ(scalar(std::string(R"("training":{"loss":)") + inf + "}", Field::kLoss), -std::numeric_limits<double>::infinity()) << inf;
+    EXPECT_EQ(scalar(std::string(R"("training":{"loss":)") + inf + "}", Field::kLoss),
+              -std::numeric_limits<double>::infinity())
+        << inf;
   }
   EXPECT_EQ(refuse(R"("training":{"loss":"2.5"})").field, "training.loss");
   EXPECT_EQ(refuse(R"("training":{"grad_norm":"-Infinity"})").field, "training.grad_norm");
@@ -71,8 +76,11 @@ TEST_F(StepReaderTest, ReadsNonFiniteNumbersBareAndQuoted) {
 
 TEST_F(StepReaderTest, AbsentAndNullAreNotObserved) {
   EXPECT_EQ(accept("").head.scalars.present(), 0u);
-  EXPECT_EQ(accept(R"("epoch":null,"training":{"loss":null,"grad_norm":null},"weights":null,"sample_ids":null,"seq":null,
-                      "model_type":null,"nan_detected":null,"control":null,"local_health":null)").head.scalars.present(), 0u);
+  EXPECT_EQ(
+      accept(R"("epoch":null,"training":{"loss":null,"grad_norm":null},"weights":null,"sample_ids":null,"seq":null,
+                      "model_type":null,"nan_detected":null,"control":null,"local_health":null)")
+          .head.scalars.present(),
+      0u);
 }
 
 // Whether a zero is a placeholder depends on the run: the engine's memory decides, not the reader.
@@ -107,7 +115,8 @@ TEST_F(StepReaderTest, RefusalsNameFieldValueAndWhatIsAccepted) {
   const Error e = refuse(R"("training":{"grad_norm":-1.5})");
   EXPECT_EQ(e.code, ErrorCode::kInvalid);
   EXPECT_EQ(e.field, "training.grad_norm");
-  EXPECT_EQ(e.message, "training.grad_norm is -1.5; accepted: a number >= 0, NaN or Infinity (bare or quoted), or null");
+  EXPECT_EQ(e.message,
+            "training.grad_norm is -1.5; accepted: a number >= 0, NaN or Infinity (bare or quoted), or null");
 }
 
 struct Bad {
@@ -158,7 +167,8 @@ TEST_F(StepReaderTest, RefusesWrongTypesAndImpossibleValues) {
   for (const char* id : {"\"\"", "\"a b\"", "5", "\"\xC3\xA4\""}) {
     EXPECT_EQ(refuse_body(std::string(R"({"step":1,"run_id":)") + id + "}").field, "run_id") << id;
   }
-  for (const char* body : {"5", "null", "\"x\"", "[]", "[5]", "true"}) EXPECT_EQ(refuse_body(body).code, ErrorCode::kInvalid) << body;
+  for (const char* body : {"5", "null", "\"x\"", "[]", "[5]", "true"})
+    EXPECT_EQ(refuse_body(body).code, ErrorCode::kInvalid) << body;
 }
 
 TEST_F(StepReaderTest, HoldsTheCountAndSizeLimits) {
@@ -190,11 +200,20 @@ TEST_F(StepReaderTest, ReadsClientsSlips) {
 
 TEST_F(StepReaderTest, ReadsModelWords) {
   using engine::ModelFamily;
-  const std::pair<const char*, ModelFamily> words[] = {
-      {"transformer", ModelFamily::kTransformer}, {"llm", ModelFamily::kTransformer}, {"CNN", ModelFamily::kCnn},
-      {"vision", ModelFamily::kCnn}, {"rnn", ModelFamily::kRnn}, {"mlp", ModelFamily::kMlp}, {"diffusion", ModelFamily::kDiffusion},
-      {"rl", ModelFamily::kRl}, {"gan", ModelFamily::kGan}, {"moe", ModelFamily::kMoe}, {"ssm", ModelFamily::kSsm},
-      {"gnn", ModelFamily::kGnn}, {"other", ModelFamily::kOther}, {"quantum", ModelFamily::kOther}};
+  const std::pair<const char*, ModelFamily> words[] = {{"transformer", ModelFamily::kTransformer},
+                                                       {"llm", ModelFamily::kTransformer},
+                                                       {"CNN", ModelFamily::kCnn},
+                                                       {"vision", ModelFamily::kCnn},
+                                                       {"rnn", ModelFamily::kRnn},
+                                                       {"mlp", ModelFamily::kMlp},
+                                                       {"diffusion", ModelFamily::kDiffusion},
+                                                       {"rl", ModelFamily::kRl},
+                                                       {"gan", ModelFamily::kGan},
+                                                       {"moe", ModelFamily::kMoe},
+                                                       {"ssm", ModelFamily::kSsm},
+                                                       {"gnn", ModelFamily::kGnn},
+                                                       {"other", ModelFamily::kOther},
+                                                       {"quantum", ModelFamily::kOther}};
   for (const auto& [word, family] : words) {
     const StepMessage& m = accept(std::string("\"model_type\":\"") + word + "\"");
     EXPECT_EQ(m.head.family, family) << word;
@@ -203,7 +222,8 @@ TEST_F(StepReaderTest, ReadsModelWords) {
 }
 
 TEST_F(StepReaderTest, KeepsSampleIdsAsSent) {
-  const StepMessage& m = accept(R"("sample_ids":[1,-2,"a/b",18446744073709551615,""],"sample_losses":[1,null,"NaN",NaN,5])");
+  const StepMessage& m =
+      accept(R"("sample_ids":[1,-2,"a/b",18446744073709551615,""],"sample_losses":[1,null,"NaN",NaN,5])");
   std::string written;
   write_step(m, written);
   EXPECT_NE(written.find(R"("sample_ids":[1,-2,"a/b",18446744073709551615,""])"), std::string::npos) << written;
@@ -240,7 +260,8 @@ TEST_F(StepReaderTest, APackIsAtomic) {
   ASSERT_TRUE(pack.has_value());
   EXPECT_TRUE(pack->is_pack);
   EXPECT_EQ(pack->steps.size(), 2u);
-  EXPECT_EQ(refuse_body(R"([{"run_id":"r","step":1},{"run_id":"r","step":2,"training":{"grad_norm":-1}}])").field, "[1].training.grad_norm");
+  EXPECT_EQ(refuse_body(R"([{"run_id":"r","step":1},{"run_id":"r","step":2,"training":{"grad_norm":-1}}])").field,
+            "[1].training.grad_norm");
   EXPECT_EQ(refuse_body(R"([{"run_id":"r","step":1},{"run_id":"q","step":2}])").field, "[1].run_id");
   std::string many = "[";
   for (std::size_t i = 0; i <= limits::kPackStepsMax; ++i) many += (i == 0 ? "" : ",") + step("");
@@ -249,8 +270,11 @@ TEST_F(StepReaderTest, APackIsAtomic) {
 
 TEST_F(StepReaderTest, ContentHashSeesEveryFieldAndNoOrder) {
   const std::uint64_t base = accept(R"("epoch":1,"training":{"loss":1,"loss_delta":2})").head.content_hash;
-  EXPECT_EQ(accept(R"("training":{"loss_delta":2.0,"loss":1.0},"epoch":1,"seq":5,"segment":1,"unknown":3)").head.content_hash, base);
-  for (const char* other : {R"("epoch":1,"training":{"loss":1,"loss_delta":3})", R"("epoch":1,"training":{"loss":1.0000000000000002,"loss_delta":2})",
+  EXPECT_EQ(
+      accept(R"("training":{"loss_delta":2.0,"loss":1.0},"epoch":1,"seq":5,"segment":1,"unknown":3)").head.content_hash,
+      base);
+  for (const char* other : {R"("epoch":1,"training":{"loss":1,"loss_delta":3})",
+                            R"("epoch":1,"training":{"loss":1.0000000000000002,"loss_delta":2})",
                             R"("epoch":1,"training":{"loss":1,"loss_delta":2},"sample_ids":[1])",
                             R"("epoch":1,"training":{"loss":1,"loss_delta":2},"sample_ids":["1"])",
                             R"("epoch":1,"training":{"loss":1,"loss_delta":2},"sample_losses":[1])",
