@@ -23,7 +23,8 @@ class Account {
   explicit Account(std::string& out) : out_(out) {}
 
   void run(const RunRecord& r, const std::string& path) {
-    print("{}  ({}: {} {}, {} to {})\n", r.run_id(), path, grouped(r.steps()), plural(r.steps(), "step", "steps"), r.first_step(), r.last_step());
+    print("{}  ({}: {} {}, {} to {})\n", r.run_id(), path, grouped(r.steps()), plural(r.steps(), "step", "steps"),
+          r.first_step(), r.last_step());
     for (const EpisodeRecord& e : r.episodes()) episode(e);
     if (r.episode_count() > r.episodes().size()) {
       print("  and {} more episodes, not kept\n", grouped(r.episode_count() - r.episodes().size()));
@@ -45,10 +46,12 @@ class Account {
 
   void episode(const EpisodeRecord& e) {
     const auto peak = static_cast<std::size_t>(e.peak_pressure);
-    const std::string end = e.closed_step ? fmt::format("over at step {}", *e.closed_step) : fmt::format("still open at step {}", e.last_step);
+    const std::string end = e.closed_step ? fmt::format("over at step {}", *e.closed_step)
+                                          : fmt::format("still open at step {}", e.last_step);
     print("\n  episode {} from step {}, {}: {} (pressure {})\n", e.id, e.opened_step, end, kPressureWords[peak], peak);
     for (std::size_t p = 2; p <= 3; ++p) {
-      if (e.first_at_pressure[p] >= 0) print("    {} at step {}\n", p == 2 ? "alarm" : "critical", e.first_at_pressure[p]);
+      if (e.first_at_pressure[p] >= 0)
+        print("    {} at step {}\n", p == 2 ? "alarm" : "critical", e.first_at_pressure[p]);
     }
     for (std::size_t i = 0; i < engine::kSignalCount; ++i) {
       if (e.signals[i].seen) signal(engine::kSignalNames[i], e.signals[i]);
@@ -59,9 +62,12 @@ class Account {
   }
 
   void signal(std::string_view name, const SignalRecord& s) {
-    print("    {:<26} since step {}, seen at {}; at worst (step {}) severity {:.3g}: {:.4g}, where {:.4g} to {:.4g} was expected; active for {} {}\n",
-          name, s.worst.since_step, s.first_step, s.worst_step, s.worst.severity, s.worst.value, s.worst.baseline.low, s.worst.baseline.high,
-          s.worst.active_steps, plural(static_cast<std::uint64_t>(s.worst.active_steps), "observation", "observations"));
+    print(
+        "    {:<26} since step {}, seen at {}; at worst (step {}) severity {:.3g}: {:.4g}, where {:.4g} to {:.4g} was "
+        "expected; active for {} {}\n",
+        name, s.worst.since_step, s.first_step, s.worst_step, s.worst.severity, s.worst.value, s.worst.baseline.low,
+        s.worst.baseline.high, s.worst.active_steps,
+        plural(static_cast<std::uint64_t>(s.worst.active_steps), "observation", "observations"));
   }
 
   void recommendation(const RecommendationRecord& r) {
@@ -69,22 +75,27 @@ class Account {
     std::string how;
     switch (r.what.kind) {
       case InterventionKind::kReduceLr:
-      case InterventionKind::kRestoreLr: how = fmt::format(" (learning rate x {:.3g})", r.what.lr_factor); break;
+      case InterventionKind::kRestoreLr:
+        how = fmt::format(" (learning rate x {:.3g})", r.what.lr_factor);
+        break;
       case InterventionKind::kRollback:
         if (r.what.anchor_step >= 0) how = fmt::format(" (to step {})", r.what.anchor_step);
         break;
       case InterventionKind::kResetOptimizer:
         if (r.what.suggested_lr > 0.0) how = fmt::format(" (learning rate {:.3g})", r.what.suggested_lr);
         break;
-      default: break;
+      default:
+        break;
     }
-    print("    would have recommended {}{} at step {}\n", engine::kInterventionNames[static_cast<std::size_t>(r.what.kind)], how, r.step);
+    print("    would have recommended {}{} at step {}\n",
+          engine::kInterventionNames[static_cast<std::size_t>(r.what.kind)], how, r.step);
   }
 
   void anchor(const EpisodeRecord& e) {
     if (!e.anchor) return;
     print("    anchor: step {} ({}), onset estimated at step {}\n", e.anchor->anchor_step,
-          e.anchor->method == engine::AnchorMethod::kCertifiedCalm ? "certified calm" : "marked by the client", e.anchor->collapse_step);
+          e.anchor->method == engine::AnchorMethod::kCertifiedCalm ? "certified calm" : "marked by the client",
+          e.anchor->collapse_step);
   }
 
   void notes(const RunRecord& r) {
@@ -112,7 +123,9 @@ void write_account(const FileSummary& file, std::string& out) {
   Account account(out);
   for (const RunRecord* run : file.runs) account.run(*run, file.path);
   if (!file.remark.empty()) account.line(file.remark);
-  if (file.skipped_records != 0) account.line(fmt::format("{} invalid {} passed over", file.skipped_records, plural(file.skipped_records, "record", "records")));
+  if (file.skipped_records != 0)
+    account.line(fmt::format("{} invalid {} passed over", file.skipped_records,
+                             plural(file.skipped_records, "record", "records")));
   out += '\n';
 }
 

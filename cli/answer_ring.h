@@ -12,8 +12,8 @@
 
 namespace argus::cli {
 
-/// Keeps the last kAnswersKept answers, found by what makes a step "already applied": (segment, seq) where it has a seq, else its
-/// number and content. Bounded memory; finding is a linear search, done for duplicates only.
+/// Keeps the last kAnswersKept answers, found by what makes a step "already applied": (segment, seq) where it has a
+/// seq, else its number and content. Bounded memory; finding is a linear search, done for duplicates only.
 class AnswerRing {
  public:
   static constexpr std::size_t kAnswersKept = 256;

@@ -20,7 +20,8 @@ Progress::Progress(std::string name, std::optional<std::uint64_t> size)
 }
 
 void Progress::at(std::uint64_t position) {
-  if (!enabled_ || position == drawn_position_) return;  // the file is read in large pieces: the clock is asked once for each
+  if (!enabled_ || position == drawn_position_)
+    return;  // the file is read in large pieces: the clock is asked once for each
   drawn_position_ = position;
   const auto now = std::chrono::steady_clock::now();
   if (now < next_draw_) return;

@@ -44,7 +44,8 @@ std::string base_name(const std::string& path) {
 // One file: its runs, the answers to its records.
 class FileReplay {
  public:
-  FileReplay(const ReplayOptions& options, const std::string& path, std::string& out) : options_(options), path_(path), out_(out) {}
+  FileReplay(const ReplayOptions& options, const std::string& path, std::string& out)
+      : options_(options), path_(path), out_(out) {}
 
   // False when the file could not be read to its end.
   bool run() {
@@ -140,7 +141,8 @@ class FileReplay {
     auto at = runs_.find(message.run_id());
     if (at == runs_.end()) {
       if (runs_.size() == kRunsPerFileMax) {
-        too_many_runs_ = {ErrorCode::kTooLarge, fmt::format("more than {} runs in one file", kRunsPerFileMax), "run_id", "split the file by run"};
+        too_many_runs_ = {ErrorCode::kTooLarge, fmt::format("more than {} runs in one file", kRunsPerFileMax), "run_id",
+                          "split the file by run"};
         return nullptr;
       }
       const engine::ModelFamily family = options_.family.value_or(message.head.family);

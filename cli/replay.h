@@ -14,12 +14,12 @@ enum class ReplayOutput : std::uint8_t { kAccount, kJson, kSummaryJson };
 
 struct ReplayOptions {
   std::vector<std::string> files;
-  std::string run_id;                    ///< of steps that name none; empty: the file's name
+  std::string run_id;                         ///< of steps that name none; empty: the file's name
   std::optional<engine::ModelFamily> family;  ///< hint; none: what the first step says
   ReplayOutput output = ReplayOutput::kAccount;
-  bool keep_going = false;               ///< pass over invalid records
-  int fail_on = 0;                       ///< pressure that makes the exit status kExitReached; 0: none
-  InputOptions input;                    ///< its run_id is not used
+  bool keep_going = false;  ///< pass over invalid records
+  int fail_on = 0;          ///< pressure that makes the exit status kExitReached; 0: none
+  InputOptions input;       ///< its run_id is not used
 };
 
 inline constexpr int kExitRead = 0;

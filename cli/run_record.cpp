@@ -23,7 +23,8 @@ void add_signals(EpisodeRecord& episode, std::int64_t step, const engine::Decisi
 void add_recommendation(EpisodeRecord& episode, std::int64_t step, const engine::Decision& d) {
   if (!d.recommendation) return;
   auto& kept = episode.recommendations;
-  const auto same = std::find_if(kept.begin(), kept.end(), [&](const auto& r) { return r.what.id == d.recommendation->id; });
+  const auto same =
+      std::find_if(kept.begin(), kept.end(), [&](const auto& r) { return r.what.id == d.recommendation->id; });
   if (same != kept.end()) {
     same->what = *d.recommendation;
   } else if (kept.size() < RunRecord::kRecommendationsKept) {

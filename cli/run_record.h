@@ -15,14 +15,14 @@ namespace argus::cli {
 
 struct SignalRecord {
   bool seen = false;
-  engine::SignalState worst;       ///< as it stood when its severity was largest
+  engine::SignalState worst;  ///< as it stood when its severity was largest
   std::int64_t worst_step = 0;
-  std::int64_t first_step = 0;     ///< the step at which it was first said
+  std::int64_t first_step = 0;  ///< the step at which it was first said
 };
 
 struct RecommendationRecord {
-  std::int64_t step = 0;           ///< the step whose answer first carried it
-  engine::Recommendation what;     ///< as it stood last
+  std::int64_t step = 0;        ///< the step whose answer first carried it
+  engine::Recommendation what;  ///< as it stood last
 };
 
 struct EpisodeRecord {
@@ -31,7 +31,8 @@ struct EpisodeRecord {
   std::optional<std::int64_t> closed_step;  ///< the first step after it; none while open
   std::int64_t last_step = 0;
   int peak_pressure = 0;
-  std::array<std::int64_t, 4> first_at_pressure{-1, -1, -1, -1};  ///< step at which a pressure was first reached; -1: never
+  std::array<std::int64_t, 4> first_at_pressure{-1, -1, -1,
+                                                -1};  ///< step at which a pressure was first reached; -1: never
   std::array<SignalRecord, engine::kSignalCount> signals{};
   std::vector<RecommendationRecord> recommendations;
   std::uint64_t recommendations_dropped = 0;
@@ -42,7 +43,7 @@ struct NoteRecord {
   bool seen = false;
   std::int64_t first_step = 0;  ///< the step at which it was first said
   engine::Note newest;
-  std::uint64_t times = 0;      ///< how often it appeared anew
+  std::uint64_t times = 0;  ///< how often it appeared anew
 };
 
 /// Not thread-safe. About 100 ns a step while calm.

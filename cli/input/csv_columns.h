@@ -20,8 +20,8 @@ struct CsvColumn {
   std::optional<engine::Field> field;
 };
 
-/// The columns of a header that are known by their usual names (docs/cli.md lists them) or given in `names`; each field once.
-/// Errors: kInvalid when a given name is not there, or when there is neither a loss nor a gradient norm.
+/// The columns of a header that are known by their usual names (docs/cli.md lists them) or given in `names`; each field
+/// once. Errors: kInvalid when a given name is not there, or when there is neither a loss nor a gradient norm.
 Result<std::vector<CsvColumn>> find_columns(const std::vector<std::string>& header, const ColumnNames& names);
 
 }  // namespace argus::cli

@@ -40,7 +40,8 @@ std::string_view trimmed(std::string_view text) {
 }
 
 bool is_absent(std::string_view cell) {
-  return cell.empty() || cell == "None" || cell == "none" || cell == "null" || cell == "NULL" || cell == "NA" || cell == "N/A" || cell == "-";
+  return cell.empty() || cell == "None" || cell == "none" || cell == "null" || cell == "NULL" || cell == "NA" ||
+         cell == "N/A" || cell == "-";
 }
 
 class CsvSource final : public StepSource {
@@ -90,7 +91,9 @@ class CsvSource final : public StepSource {
     }
   }
 
-  Error too_long() const { return {ErrorCode::kTooLarge, fmt::format("a line of more than {} bytes", options_.line_bytes_max), {}, {}}; }
+  Error too_long() const {
+    return {ErrorCode::kTooLarge, fmt::format("a line of more than {} bytes", options_.line_bytes_max), {}, {}};
+  }
 
   // Any error in the header makes the whole file unreadable.
   Next read_header() {
@@ -99,7 +102,8 @@ class CsvSource final : public StepSource {
     if (got != Next::kRecord) return got;
     if (record_.starts_with("\xEF\xBB\xBF")) record_.erase(0, 3);
     if (!wire::is_valid_utf8(record_)) {
-      return fail({ErrorCode::kMalformed, "neither JSON nor a table: the first line is not valid UTF-8", {}, {}}, Next::kBroken);
+      return fail({ErrorCode::kMalformed, "neither JSON nor a table: the first line is not valid UTF-8", {}, {}},
+                  Next::kBroken);
     }
     std::ptrdiff_t most = -1;
     for (const char c : {',', '\t', ';'}) {
@@ -121,8 +125,12 @@ class CsvSource final : public StepSource {
   Status fill() {
     message_.clear();
     message_.text(wire::Text::kRunId) = options_.run_id;
+    const std::int64_t row = rows_++;  // refused rows count too: the others keep their numbers
     if (cells_.size() > header_.size()) {
-      return Error{ErrorCode::kInvalid, fmt::format("{} cells; accepted: at most {}, as in the header", cells_.size(), header_.size()), {}, {}};
+      return Error{ErrorCode::kInvalid,
+                   fmt::format("{} cells; accepted: at most {}, as in the header", cells_.size(), header_.size()),
+                   {},
+                   {}};
     }
     bool has_step = false;
     bool names_step = false;
@@ -141,16 +149,17 @@ class CsvSource final : public StepSource {
       message_.head.step = *step;
       has_step = true;
     }
-    if (!names_step) message_.head.step = rows_;
-    if (names_step && !has_step) return Error{ErrorCode::kInvalid, "the step is missing; accepted: an integer >= 0", "step", {}};
-    ++rows_;
+    if (!names_step) message_.head.step = row;
+    if (names_step && !has_step)
+      return Error{ErrorCode::kInvalid, "the step is missing; accepted: an integer >= 0", "step", {}};
     message_.head.content_hash = wire::content_hash(message_);
     return {};
   }
 
   static Status refuse(const CsvColumn& column, std::string_view cell, std::string_view accepted) {
     std::string shown(cell.substr(0, limits::kQuotedBytesMax));
-    std::replace_if(shown.begin(), shown.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == '\x7f'; }, '?');
+    std::replace_if(
+        shown.begin(), shown.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == '\x7f'; }, '?');
     if (!wire::is_valid_utf8(shown)) shown = "not UTF-8";
     return wire::refused(column.name, fmt::format("\"{}\"", shown), accepted);
   }

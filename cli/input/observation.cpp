@@ -13,7 +13,8 @@ namespace {
 
 bool may_be_negative(engine::Field field) {
   using engine::Field;
-  return field == Field::kLoss || field == Field::kValLoss || field == Field::kPerplexity || field == Field::kGradientSimilarity;
+  return field == Field::kLoss || field == Field::kValLoss || field == Field::kPerplexity ||
+         field == Field::kGradientSimilarity;
 }
 
 Status refuse(std::string_view name, double value, std::string_view accepted) {
@@ -26,7 +27,8 @@ Status refuse(std::string_view name, double value, std::string_view accepted) {
 
 Status set_observation(wire::StepMessage& message, engine::Field field, double value, std::string_view name) {
   if (value < 0.0 && !may_be_negative(field)) return refuse(name, value, "a number >= 0, NaN, Infinity or nothing");
-  if (field == engine::Field::kEpoch && !std::isfinite(value)) return refuse(name, value, "a finite number >= 0 or nothing");
+  if (field == engine::Field::kEpoch && !std::isfinite(value))
+    return refuse(name, value, "a finite number >= 0 or nothing");
   message.head.scalars.set(field, value + 0.0);
   return {};
 }

@@ -11,8 +11,8 @@
 
 namespace argus::cli {
 
-/// Sets a scalar. Refused (kInvalid): a negative norm, learning rate or other value that cannot be negative, an epoch that is not finite.
-/// `name` is what the log calls it.
+/// Sets a scalar. Refused (kInvalid): a negative norm, learning rate or other value that cannot be negative, an epoch
+/// that is not finite. `name` is what the log calls it.
 Status set_observation(wire::StepMessage& message, engine::Field field, double value, std::string_view name);
 
 /// A step number: an integer >= 0 (10.0 is one); nullopt when `value` is none.

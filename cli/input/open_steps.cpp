@@ -17,13 +17,15 @@ bool is_binary(std::string_view front) {
   });
 }
 
-// Anything that begins with a brace is JSON: one step per line, or the document that the Hugging Face Trainer keeps, which is
-// indented or names its log early. Everything else that has columns is a table.
+// Anything that begins with a brace is JSON: one step per line, or the document that the Hugging Face Trainer keeps,
+// which is indented or names its log early. Everything else that has columns is a table.
 Result<InputFormat> guess(std::string_view front) {
   if (front.starts_with("\xEF\xBB\xBF")) front.remove_prefix(3);
   const std::size_t first = front.find_first_not_of(" \t\r\n");
   if (first == front.npos) return unreadable("empty: there is no step in it");
-  if (is_binary(front)) return unreadable("binary data, not text", "accepted: JSON lines, trainer_state.json, CSV, each also as .gz or .zst");
+  if (is_binary(front))
+    return unreadable("binary data, not text",
+                      "accepted: JSON lines, trainer_state.json, CSV, each also as .gz or .zst");
   front.remove_prefix(first);
   std::string_view line = front.substr(0, front.find('\n'));
   while (!line.empty() && (line.back() == ' ' || line.back() == '\r' || line.back() == '\t')) line.remove_suffix(1);
@@ -50,9 +52,12 @@ Result<std::unique_ptr<StepSource>> open_steps(const std::string& path, const In
     format = *guessed;
   }
   switch (format) {
-    case InputFormat::kTrainerState: return read_trainer_state(std::move(lines), options);
-    case InputFormat::kCsv: return read_csv(std::move(lines), options);
-    default: return read_wire(std::move(lines), options);
+    case InputFormat::kTrainerState:
+      return read_trainer_state(std::move(lines), options);
+    case InputFormat::kCsv:
+      return read_csv(std::move(lines), options);
+    default:
+      return read_wire(std::move(lines), options);
   }
 }
 

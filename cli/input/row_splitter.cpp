@@ -26,12 +26,17 @@ RowSplitter::Next RowSplitter::next() {
     }
     if (in_row_ && !row_too_long_) row_ += ' ';  // the newline
     switch (lines_.next()) {
-      case LineReader::Next::kLine: break;
-      case LineReader::Next::kBroken: return broken(lines_.error());
-      case LineReader::Next::kTooLong: return broken({ErrorCode::kTooLarge, "a line that is too long", {}, "indent the document, or split the log"});
+      case LineReader::Next::kLine:
+        break;
+      case LineReader::Next::kBroken:
+        return broken(lines_.error());
+      case LineReader::Next::kTooLong:
+        return broken({ErrorCode::kTooLarge, "a line that is too long", {}, "indent the document, or split the log"});
       case LineReader::Next::kEnd:
-        if (depth_ != 0 || in_string_) return broken({ErrorCode::kMalformed, "the document ends in the middle: the file was cut short", {}, {}});
-        if (!found_log_) return broken({ErrorCode::kMalformed, "there is no log_history in it", {}, "is this a trainer_state.json?"});
+        if (depth_ != 0 || in_string_)
+          return broken({ErrorCode::kMalformed, "the document ends in the middle: the file was cut short", {}, {}});
+        if (!found_log_)
+          return broken({ErrorCode::kMalformed, "there is no log_history in it", {}, "is this a trainer_state.json?"});
         return Next::kEnd;
     }
     rest_ = lines_.line();

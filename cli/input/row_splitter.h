@@ -10,8 +10,8 @@
 
 namespace argus::cli {
 
-/// Reads the document as text, minding strings and brackets only: each row is parsed by whoever takes it, and memory stays that
-/// of one row. Not thread-safe.
+/// Reads the document as text, minding strings and brackets only: each row is parsed by whoever takes it, and memory
+/// stays that of one row. Not thread-safe.
 class RowSplitter {
  public:
   enum class Next : std::uint8_t { kRow, kEnd, kTooLong, kBroken };
@@ -34,13 +34,13 @@ class RowSplitter {
 
   LineReader lines_;
   std::size_t row_bytes_max_;
-  std::string_view rest_;    // of the current line
+  std::string_view rest_;  // of the current line
   bool started_ = false;
-  int depth_ = 0;            // brackets open
+  int depth_ = 0;  // brackets open
   bool in_string_ = false;
   bool escaped_ = false;
-  std::string key_;          // the newest string at depth 1, bounded
-  bool in_log_ = false;      // inside the array
+  std::string key_;      // the newest string at depth 1, bounded
+  bool in_log_ = false;  // inside the array
   bool found_log_ = false;
   bool in_row_ = false;
   bool row_done_ = false;

@@ -37,20 +37,32 @@ constexpr std::array<Field, 4> kObservations = {Field::kLoss, Field::kGradNorm, 
 class TrainerStateSource final : public StepSource {
  public:
   TrainerStateSource(LineReader lines, const InputOptions& options)
-      : rows_(std::move(lines), options.line_bytes_max), run_id_(options.run_id), row_bytes_max_(options.line_bytes_max) {}
+      : rows_(std::move(lines), options.line_bytes_max),
+        run_id_(options.run_id),
+        row_bytes_max_(options.line_bytes_max) {}
 
   Next next() override {
     for (;;) {
       switch (rows_.next()) {
-        case RowSplitter::Next::kEnd: return Next::kEnd;
-        case RowSplitter::Next::kBroken: return fail(rows_.error(), Next::kBroken);
-        case RowSplitter::Next::kTooLong: return fail({ErrorCode::kTooLarge, fmt::format("a log row of more than {} bytes", row_bytes_max_), {}, {}}, Next::kRefused);
-        case RowSplitter::Next::kRow: break;
+        case RowSplitter::Next::kEnd:
+          return Next::kEnd;
+        case RowSplitter::Next::kBroken:
+          return fail(rows_.error(), Next::kBroken);
+        case RowSplitter::Next::kTooLong:
+          return fail({ErrorCode::kTooLarge, fmt::format("a log row of more than {} bytes", row_bytes_max_), {}, {}},
+                      Next::kRefused);
+        case RowSplitter::Next::kRow:
+          break;
       }
       has_step_ = false;
       if (Status s = read_row(); !s) return fail(s.error(), Next::kRefused);
       if (!is_observation()) continue;
-      if (!has_step_) return fail({ErrorCode::kInvalid, "log_history: a row without a step; accepted: an integer >= 0", "log_history.step", {}}, Next::kRefused);
+      if (!has_step_)
+        return fail({ErrorCode::kInvalid,
+                     "log_history: a row without a step; accepted: an integer >= 0",
+                     "log_history.step",
+                     {}},
+                    Next::kRefused);
       if (is_filtered_nan()) ++filtered_;
       message_.head.content_hash = wire::content_hash(message_);
       return Next::kRecord;
@@ -65,8 +77,10 @@ class TrainerStateSource final : public StepSource {
 
   std::string remark() const override {
     if (filtered_ == 0) return {};
-    return fmt::format("{} rows log a loss of exactly 0 beside a gradient norm that is not finite: the Trainer's logging_nan_inf_filter hides a non-finite loss so",
-                       filtered_);
+    return fmt::format(
+        "rows with a loss of exactly 0 beside a gradient norm that is not finite: {}; the Trainer's "
+        "logging_nan_inf_filter hides a non-finite loss so",
+        filtered_);
   }
 
  private:
@@ -126,7 +140,8 @@ class TrainerStateSource final : public StepSource {
 
   bool is_filtered_nan() const {
     const engine::Scalars& s = message_.head.scalars;
-    return s.has(Field::kLoss) && s[Field::kLoss] == 0.0 && s.has(Field::kGradNorm) && !std::isfinite(s[Field::kGradNorm]);
+    return s.has(Field::kLoss) && s[Field::kLoss] == 0.0 && s.has(Field::kGradNorm) &&
+           !std::isfinite(s[Field::kGradNorm]);
   }
 
   RowSplitter rows_;
