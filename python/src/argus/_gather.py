@@ -60,7 +60,8 @@ def _norm(rows: Tensor, order: float = 2) -> Tensor:
     """
     if order == 1:
         return rows.abs().sum(1).to(wide(rows.device)).sum()
-    return torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).to(wide(rows.device)))
+    norm: Tensor = torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).to(wide(rows.device)))
+    return norm
 
 
 def _local(tensor: Tensor) -> Tensor:
@@ -92,6 +93,7 @@ class Measured:
     loss_scale: float | None = None
     found_inf: bool = False
     overflow: bool = False
+    stepped: bool = True
 
 
 @dataclass
@@ -239,14 +241,14 @@ class Unit:
             self._views = [_dense_view(p, s) for p, s in zip(locals_, self._strides, strict=True)]
             self._pointers = addresses
             if any(s > 1 for s in self._strides):
-                weight = torch.cat(
-                    [
-                        torch.full((v.numel(),), p.numel() / max(1, v.numel()))
-                        for p, v in zip(locals_, self._views, strict=True)
-                    ]
-                ).to(self._device)
-                self._scales = (weight, weight.sqrt())
-        sample = torch.cat(self._views)
+                shares = [
+                    torch.full((v.numel(),), p.numel() / v.numel()) for p, v in zip(locals_, self._views, strict=True)
+                ]
+                shares.append(torch.zeros(-sum(v.numel() for v in self._views) % _ROW))
+                share = torch.cat(shares).to(self._device).view(-1, _ROW)
+                self._scales = (share, share.sqrt())
+            self._views.append(self._views[0].new_zeros(-sum(v.numel() for v in self._views) % _ROW))
+        sample = torch.cat(self._views).view(-1, _ROW)
         return sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
 
 
@@ -300,7 +302,7 @@ class Gather:
         def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             try:
                 self._before(which, optimizer, args, kwargs)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self._on_error(error)
 
         return hook
@@ -309,7 +311,7 @@ class Gather:
         def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             try:
                 self._after(which)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self._on_error(error)
 
         return hook
@@ -434,6 +436,7 @@ class Gather:
 
         def decode(values: list[Any]) -> Measured:
             measured = _join([(reading, values[start:end]) for _, reading, start, end in decoders])
+            measured.stepped = stepped or not self._optimizers
             if scale_at is not None:
                 measured.loss_scale = float(values[scale_at])
             return measured

@@ -39,6 +39,7 @@ _LOWEST = {"grad_norm": 0.0, "update_norm": 0.0, "lr": 0.0, "epoch": 0.0, "batch
            "accumulation_steps": 1.0, "loss_scale": 0.0, "weights_l1": 0.0, "weights_l2": 0.0}  # fmt: skip
 _LAYER2 = ("losses", "confidences", "margins", "entropies", "correct")
 _SAMPLES_MAX = 65536
+_STEP_END = 1 << 62
 
 #: Steps that may wait for a device at a time. Past it the oldest goes on without what was to come from the device.
 _WAITING_MAX = 64
@@ -99,6 +100,8 @@ class Watch:
         self._last_step = -1
         self._segment = 0
         self._seq = 0
+        self._fetch = _fetch
+        self._rate: Any = None
         self._waiting: deque[_Pending] = deque()
         self._clip: dict[int, Any] = {}
         self._ids: Sequence[Any] | None = None
@@ -187,7 +190,7 @@ class Watch:
             leaves: list[Tensor] = []
             if self._gather is not None:
                 self._collect(pending, leaves)
-                if lr is None and self._gather is not None:
+                if lr is None:
                     lr = self._rate
             if step_skipped is not None:
                 pending.skipped = bool(step_skipped)
@@ -209,12 +212,15 @@ class Watch:
                 leaves.extend(clip_leaves)
                 pending.clip_leaves = len(clip_leaves)
             if leaves:
-                from argus._transfer import Transfer
-
-                pending.transfer = Transfer(leaves)
+                try:
+                    pending.transfer = self._fetch(leaves)
+                except Exception as error:
+                    self.lose_gather(error)
+                    pending.decode, pending.measured_leaves, pending.clip_leaves = None, 0, 0
+                    pending.places, pending.layer2_leaves = [], []
             self._waiting.append(pending)
             self._drain()
-        except Exception as error:  # noqa: BLE001 - nothing may reach the training loop
+        except Exception as error:  # nothing may reach the training loop
             self._give_up(error)
         return self._pressure
 
@@ -250,7 +256,7 @@ class Watch:
             self._engine.reset(start)
             self._segment += 1
             self._next_step, self._last_step = start, start - 1
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._give_up(error)
 
     def close(self) -> None:
@@ -265,7 +271,7 @@ class Watch:
             self._drain()
             if self._gather is not None:
                 self._gather.close()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._give_up(error)
         self._off = True
 
@@ -314,10 +320,10 @@ class Watch:
         if given is not None:
             try:
                 number = int(given)
-                if number < 0:
-                    raise ValueError("below 0")
+                if not 0 <= number < _STEP_END:
+                    raise ValueError("out of range")
             except (TypeError, ValueError, OverflowError) as error:
-                self._reject("step", f"{given!r} ({error}); accepted is an integer of 0 or more")
+                self._reject("step", f"{given!r} ({error}); accepted is an integer of 0 or more, below 2**62")
                 number = self._next_step
         if number < self._last_step:
             self._segment += 1
@@ -327,7 +333,7 @@ class Watch:
 
     def _collect(self, pending: _Pending, leaves: list[Tensor]) -> None:
         """What the hooks of this step left behind."""
-        self._rate: Any = None
+        self._rate = None
         gather = self._gather
         assert gather is not None
         try:
@@ -335,7 +341,7 @@ class Watch:
             own, pending.decode, pending.skipped = gather.hand_over()
             leaves.extend(own)
             pending.measured_leaves = len(own)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self.lose_gather(error)
 
     def _set(self, pending: _Pending, leaves: list[Tensor], name: str, value: Any) -> None:
@@ -467,7 +473,8 @@ class Watch:
             source = "before_clipping"
         if measured is None:
             return source
-        if measured.found_inf or (measured.overflow and measured.update_norm == 0.0):
+        if measured.found_inf or (measured.overflow and not measured.stepped and not measured.update_norm):
+            # The optimizer did not step and overflowed gradients are why, though no scaler has been seen yet.
             pending.skipped = True
         if source is None and measured.grad_norm is not None:
             scalars[_GRAD_NORM] = measured.grad_norm
@@ -496,7 +503,7 @@ class Watch:
         if self._on_change is not None:
             try:
                 self._on_change(decision)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self.errors += 1
                 self._say_once("on_change", f"on_change raised {_cause(error)}; training goes on")
 
@@ -530,6 +537,12 @@ class Watch:
         if key not in self._said:
             self._said.add(key)
             say(text)
+
+
+def _fetch(leaves: list[Tensor]) -> Transfer:
+    from argus._transfer import Transfer
+
+    return Transfer(leaves)
 
 
 def _cause(error: Exception) -> str:
@@ -604,7 +617,7 @@ def watch(
 
     try:
         watched._gather = Gather(model, optimizers, scaler, measure=measure, on_error=watched.lose_gather)
-    except Exception as error:  # noqa: BLE001 - an optimizer that cannot be hooked is still trained
+    except Exception as error:  # an optimizer that cannot be hooked is still trained
         watched.lose_gather(error)
     return watched
 

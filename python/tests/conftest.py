@@ -1,0 +1,23 @@
+"""Shared by the package's tests. Tests that need torch ask for the `torch` fixture module by importorskip."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+if importlib.util.find_spec("torch") is not None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked slow compile a model: without a C++ compiler they are skipped."""
+    import shutil
+
+    if shutil.which("g++") or shutil.which("clang++"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="no C++ compiler"))
