@@ -5,8 +5,16 @@
 namespace argus::engine {
 namespace {
 constexpr double kProgress = 5.0;
+constexpr double kWideMargin = 5.0;
 constexpr int kHysteresis = 8;
 constexpr int kCalm = 24;
+
+/// What drives the loss is itself far outside: norms or updates where they are reported, else the loss by a wide margin.
+bool driven(const View& v) {
+  const Trackers& t = v.t;
+  const double drive = std::max({t.gradient.novelty().evidence(), t.update.novelty().evidence(), t.weights.motion_evidence()});
+  return drive >= 0.5 * constants::kConfirm || t.update.excess() > 1.0 || t.loss.given_back() > kWideMargin;
+}
 
 double of(const FusionInput& in, SignalKind k) { return in.severity[static_cast<std::size_t>(k)]; }
 }  // namespace
@@ -67,7 +75,7 @@ int Fusion::observe(const View& v, const FusionInput& in) {
   const LossTracker& loss = v.t.loss;
   const bool losing = loss.slow().progress() > kProgress && loss.given_back() > 1.0 &&
                       of(in, SignalKind::kLossDivergence) > 2.0 && p >= 2;
-  lost_ = losing ? lost_ + 1 : 0;
+  lost_ = losing && driven(v) ? lost_ + 1 : 0;
   if (lost_ >= 2 && p >= 2) p = 3;
   if (bad_ > 0) p = 3;
   pressure_ = p;

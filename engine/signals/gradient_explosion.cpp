@@ -23,7 +23,7 @@ Reading GradientExplosion::observe(const View& v) {
   const double own = t.gradient.saturated() ? 0.0 : t.gradient.novelty().evidence();
   const double fused = own > 0.0 ? own + 0.3 * (v.loss_surprise() + 0.5 * v.update_surprise()) : 0.0;
   const double update = t.update.novelty().evidence();
-  const double lr = std::max(lr_evidence(v), t.update.excess() / kUpdate);
+  const double lr = std::max(lr_evidence(v), (t.update.excess() - std::max(0.0, t.gradient.excess())) / kUpdate);
   Reading r;
   r.severity = std::max({fused / kConfirm, update / (2.0 * kConfirm), lr});
   consequential_ = update >= kConfirm || lr >= 1.0 || t.loss.raw().level() > -0.5 || t.loss.rise() > 0.3 ||

@@ -6,6 +6,9 @@ namespace argus::engine {
 namespace {
 constexpr double kConfirm = constants::kConfirm;
 constexpr double kMaterial = 0.1;  // share of the progress given back that matters
+constexpr double kMaterialAlone = 0.3;
+constexpr double kMaterialAgainst = 0.8;
+constexpr double kMaterialNow = 0.3;
 constexpr double kSlow = 0.8;      // draw-up excess that confirms, for 4 observations
 constexpr double kSlowRange = 0.7;
 constexpr double kProgress = 5.0;
@@ -16,8 +19,13 @@ constexpr double kAgree = 0.5;
 /// too.
 bool corroborated(const View& v) {
   const Trackers& t = v.t;
-  return !t.update.informative(v.now) || t.samples.rise() > kAgree || t.weights.motion_evidence() > 0.5 * kConfirm ||
+  return t.samples.rise() > kAgree || t.weights.motion_evidence() > 0.5 * kConfirm ||
          t.update.rise().excess() > kAgree || t.schedule.lr_excess() > kAgree;
+}
+
+/// Nothing that could agree was reported, or enough was lost to speak against the rest.
+bool weighty(const View& v) {
+  return v.t.loss.given_back() > (v.t.update.informative(v.now) ? kMaterialAgainst : kMaterialAlone);
 }
 }  // namespace
 
@@ -26,13 +34,13 @@ double LossDivergence::novelty_evidence(const View& v) const {
   const double own = std::max(loss.raw().evidence(), loss.residual().evidence());
   if (own <= 0.0) return 0.0;
   const double fused = own + 0.3 * (v.gradient_surprise() + 0.5 * v.update_surprise() + 0.5 * v.sample_surprise());
-  const bool material = std::max(loss.given_back(), loss.given_back_now()) >= kMaterial;
+  const bool material = std::max(loss.given_back(), loss.given_back_now()) >= kMaterialNow;
   return material ? fused : std::min(fused, 0.9 * kConfirm);
 }
 
 double LossDivergence::slow_evidence(const View& v) {
   const LossTracker& loss = v.t.loss;
-  const bool agreed = corroborated(v) && loss.given_back() > kMaterial;
+  const bool agreed = (corroborated(v) || weighty(v)) && loss.given_back() > kMaterial;
   double evidence = 0.0;
   const Drawup* speeds[2] = {&loss.fast(), &loss.slow()};
   for (std::size_t i = 0; i < 2; ++i) {
@@ -52,9 +60,14 @@ double LossDivergence::sudden_evidence(const View& v) {
   return sudden_ >= 2 ? d.excess() / kSudden : 0.0;
 }
 
+double LossDivergence::relapse_evidence(const View& v) const {
+  const Relapse& r = v.t.loss.relapse();
+  return r.over() >= 4 && (corroborated(v) || !v.t.update.informative(v.now)) && v.t.loss.slow().progress() > 0.4 * kProgress ? r.share() : 0.0;
+}
+
 Reading LossDivergence::observe(const View& v) {
   Reading r;
-  r.severity = std::max({novelty_evidence(v) / kConfirm, slow_evidence(v), sudden_evidence(v)});
+  r.severity = std::max({novelty_evidence(v) / kConfirm, slow_evidence(v), sudden_evidence(v), relapse_evidence(v)});
   if (v.t.nonfinite) r.severity = std::max(r.severity, 2.0);
   return r;
 }

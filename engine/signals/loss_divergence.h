@@ -18,6 +18,7 @@ class LossDivergence {
   double novelty_evidence(const View& v) const;
   double slow_evidence(const View& v);
   double sudden_evidence(const View& v);
+  double relapse_evidence(const View& v) const;
 
   std::array<std::int32_t, 2> over_{};  ///< observations in a row each draw-up passed its gates
   std::int32_t sudden_ = 0;

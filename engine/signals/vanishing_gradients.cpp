@@ -1,5 +1,6 @@
 #include "engine/signals/vanishing_gradients.h"
 
+#include "engine/constants.h"
 #include "engine/math.h"
 
 namespace argus::engine {
@@ -13,12 +14,14 @@ Reading VanishingGradients::observe(const View& v) {
   Reading r;
   const GradientTracker& g = v.t.gradient;
   const Drawup& d = g.fall();
-  if (d.over() < 3 || d.suspicion() == 0 || g.saturated()) return r;
+  if (g.saturated()) return r;
+  if (!v.t.loss.converged()) r.severity = g.collapse().evidence() / constants::kConfirm;
+  if (d.over() < 3 || d.suspicion() == 0) return r;
   const double fall = d.level() - d.level_at_suspicion();
   const LossTracker& loss = v.t.loss;
   const double before = loss.absolute(g.loss_at_fall()), after = loss.absolute(loss.smoothed());
   const double explained = loss.positive() && before > 0.0 && after > 0.0 ? log_natural(before / after) : 0.0;
-  if (explained < kExplained * fall && d.range_excess() > kRanges) r.severity = d.excess() / kExcess;
+  if (explained < kExplained * fall && d.range_excess() > kRanges) r.severity = std::max(r.severity, d.excess() / kExcess);
   return r;
 }
 

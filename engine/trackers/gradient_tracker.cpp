@@ -17,7 +17,9 @@ void GradientTracker::observe(double norm, double widen, double grace, double sm
   if (repeats_ >= 2) return;
   const double y = log_natural(g);
   novelty_.observe(g, widen);
+  collapse_.observe(-y, widen);
   rise_.observe(y, grace);
+  standing_.observe(g, 50);
   const int before = fall_.suspicion();
   fall_.observe(-y, grace);
   if (fall_.suspicion() == 1 && before == 0) loss_at_fall_ = smoothed_loss;

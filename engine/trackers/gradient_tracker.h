@@ -4,6 +4,7 @@
 #include "engine/drawup.h"
 #include "engine/novelty.h"
 #include "engine/scale.h"
+#include "engine/standing_record.h"
 
 namespace argus::engine {
 
@@ -14,8 +15,11 @@ class GradientTracker {
   void restart();
 
   const Novelty& novelty() const { return novelty_; }
+  const Novelty& collapse() const { return collapse_; }  ///< of minus the logarithm: norms too small
   const Drawup& rise() const { return rise_; }
   const Drawup& fall() const { return fall_; }
+  /// Doublings of the smoothed norm above a record that stood for 50 observations.
+  double excess() const { return standing_.excess(); }
   /// A norm repeated exactly (clipped or capped) carries no information.
   bool saturated() const { return repeats_ >= 3; }
   double loss_at_fall() const { return loss_at_fall_; }
@@ -24,14 +28,16 @@ class GradientTracker {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, novelty_, rise_, fall_, last_, loss_at_fall_, repeats_);
+    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, last_, loss_at_fall_, repeats_);
   }
 
  private:
   BinaryUnit unit_;
   Novelty novelty_{Novelty::Options{6.5, 16, 0}};
+  Novelty collapse_{Novelty::Options{6.5, 40, 0}};
   Drawup rise_{12};
   Drawup fall_{6};
+  StandingRecord standing_;
   double last_ = -1.0;
   double loss_at_fall_ = 0.0;
   std::int32_t repeats_ = 0;

@@ -43,11 +43,12 @@ void LossTracker::feed(double x, double widen, double grace) {
   if (has_difference_) reversal_.observe(std::sqrt(std::max(0.0, -difference * difference_)), widen);
   difference_ = difference;
   has_difference_ = true;
-  if (fast_.count() > 8) residual_.observe(x - fast_.level(), widen);
+  if (relapse_.ready()) residual_.observe(relapse_.standardise(x), widen);
   last_ = x;
   raw_.observe(x, widen);
   fast_.observe(x, grace);
   slow_.observe(x, grace);
+  relapse_.observe(x);
   smoothed_ += 0.2 * (x - smoothed_);
   lowest_ = std::min(lowest_, smoothed_);
 }

@@ -3,6 +3,7 @@
 
 #include "engine/drawup.h"
 #include "engine/novelty.h"
+#include "engine/relapse.h"
 #include "engine/scale.h"
 
 namespace argus::engine {
@@ -18,6 +19,7 @@ class LossTracker {
   const Novelty& reversal() const { return reversal_; }  ///< sqrt of the negative product of two successive differences
   const Drawup& fast() const { return fast_; }
   const Drawup& slow() const { return slow_; }
+  const Relapse& relapse() const { return relapse_; }
   bool started() const { return started_; }
   /// Fell below a thousandth of its start: there is nothing left to learn.
   bool converged() const { return started_ && positive_ && absolute(smoothed_) < 1e-3 * absolute(start_); }
@@ -39,7 +41,7 @@ class LossTracker {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, raw_, residual_, reversal_, fast_, slow_, first_, started_, positive_, has_difference_);
+    ar(unit_, raw_, residual_, reversal_, fast_, slow_, relapse_, first_, started_, positive_, has_difference_);
     ar(origin_, smoothed_, lowest_, start_, last_, difference_);
   }
 
@@ -52,6 +54,7 @@ class LossTracker {
   Novelty reversal_{Novelty::Options{6.5, 16, 0}};
   Drawup fast_{8};
   Drawup slow_{24};
+  Relapse relapse_;
   Fifo<double, 8> first_;
   bool started_ = false, positive_ = true, has_difference_ = false;
   double origin_ =

@@ -14,7 +14,7 @@ void Schedule::observe_lr(double lr) {
     left_ = std::max(left_, kGrace);
     changed_ = true;
   }
-  lr_record_.observe(lr, kRecordAge);
+  lr_record_.observe_level(lr, kRecordAge);
   lr_ = lr;
 }
 

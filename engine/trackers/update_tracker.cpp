@@ -9,7 +9,6 @@ namespace {
 constexpr double kStill = 0.01;   // of the smallest accepted update: the optimizer no longer moves the weights
 constexpr int kStillValues = 20;  // positive updates before a 0 is an observation and not a placeholder
 constexpr double kRecordForget = 2000.0;
-constexpr double kSmooth = 4.0;  // observations
 constexpr int kRecordAge = 50;   // observations a record must have stood
 }  // namespace
 
@@ -39,8 +38,7 @@ void UpdateTracker::learn(double u, double widen, double grace, std::int64_t now
   const bool recorded = rise_.count() > 16;
   novelty_.observe(u, widen, 0.0, recorded ? record_ : -std::numeric_limits<double>::infinity());
   rise_.observe(log_natural(u), grace);
-  smoothed_ = smoothed_ > 0.0 ? smoothed_ + (u - smoothed_) / kSmooth : u;
-  standing_.observe(smoothed_, kRecordAge);
+  standing_.observe(u, kRecordAge);
   if (rise_.count() > 3) {
     record_ = std::max(record_ * (1.0 - 1.0 / kRecordForget), novelty_.level() < 0.3 ? u : std::min(u, 1.1 * record_));
   }

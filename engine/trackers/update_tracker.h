@@ -25,7 +25,7 @@ class UpdateTracker {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, novelty_, rise_, standing_, smoothed_, record_, last_, last_seen_, positive_, still_);
+    ar(unit_, novelty_, rise_, standing_, record_, last_, last_seen_, positive_, still_);
   }
 
  private:
@@ -35,7 +35,6 @@ class UpdateTracker {
   Novelty novelty_{Novelty::Options{40.0, 16, 0}};
   Drawup rise_{12};
   StandingRecord standing_;
-  double smoothed_ = 0.0;
   double record_ = 0.0, last_ = 0.0;
   std::int64_t last_seen_ = -99;
   std::int32_t positive_ = 0, still_ = 0;
