@@ -5,9 +5,12 @@
 namespace argus::engine {
 namespace {
 constexpr double kProgress = 5.0;
+constexpr int kRising = 8;        // observations a draw-up must last to be worth a watch
+constexpr int kRisingMax = 40;    // ... after which it is no news
+constexpr double kMaterial = 0.1;
 constexpr double kWideMargin = 5.0;
 constexpr int kHysteresis = 8;
-constexpr int kCalm = 24;
+constexpr int kCalm = 12;
 
 /// What drives the loss is itself far outside: norms or updates where they are reported, else the loss by a wide margin.
 bool driven(const View& v) {
@@ -30,7 +33,9 @@ int Fusion::instantaneous(const View& v, const FusionInput& in, double hard) con
   const double rise = loss.rise();
   const bool loss_agrees = rise > 0.3 || loss.raw().evidence() > 0.4 * constants::kConfirm;
   if (hard >= 1.0 || in.joint_drift || soft >= 2 || (soft == 1 && loss_agrees)) return 2;
-  const bool rising = std::max(loss.fast().over(), loss.slow().over()) >= 8 && loss.given_back() > 0.1;
+  const auto lately = [](int over) { return over >= kRising && over < kRisingMax; };
+  const bool rising = (lately(loss.fast().over()) || lately(loss.slow().over())) && loss.given_back() > kMaterial &&
+                      loss.slow().progress() > kProgress;
   return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.75 || v.t.dead.broken_norm() ||
                  v.t.dead.skipped_recently() > 4.0
              ? 1

@@ -7,6 +7,7 @@ namespace {
 constexpr int kGrace = 24;         // observations of grace for a changed batch, length or an LR rise within the record
 constexpr int kRestartGrace = 48;  // ... for a declared restart
 constexpr int kRecordAge = 50;     // observations an LR record must have stood before a rise above it is news
+constexpr std::int64_t kGapFactor = 3;  // a pause in the record this much longer than any: levels may have moved unseen
 }  // namespace
 
 void Schedule::observe_lr(double lr) {
@@ -29,6 +30,15 @@ void Schedule::observe(const Step& step) {
     left_ = kRestartGrace;
     changed_ = true;
   }
+  if (last_step_ >= 0 && step.step > last_step_) {
+    const std::int64_t gap = step.step - last_step_;
+    if (gap > kGapFactor * longest_gap_ && longest_gap_ > 0) {
+      left_ = std::max(left_, kGrace);
+      changed_ = true;
+    }
+    longest_gap_ = std::max(longest_gap_, gap);
+  }
+  last_step_ = step.step;
   const double batch = s.has(Field::kBatchSize) ? s[Field::kBatchSize] : 0.0;
   const double length = s.has(Field::kSequenceLength) ? s[Field::kSequenceLength] : 0.0;
   if (sized_ && (batch != batch_size_ || length != sequence_length_)) {

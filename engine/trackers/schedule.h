@@ -21,7 +21,7 @@ class Schedule {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(lr_, lr_record_, grace_, left_, batch_size_, sequence_length_, sized_, changed_);
+    ar(lr_, lr_record_, grace_, left_, batch_size_, sequence_length_, sized_, changed_, last_step_, longest_gap_);
   }
 
  private:
@@ -31,6 +31,7 @@ class Schedule {
   StandingRecord lr_record_;
   std::int32_t left_ = 0;  ///< observations of grace left
   double batch_size_ = 0.0, sequence_length_ = 0.0;
+  std::int64_t last_step_ = -1, longest_gap_ = 0;
   bool sized_ = false, changed_ = false;
 };
 
