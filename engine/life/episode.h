@@ -1,9 +1,9 @@
 // Episodes: from the first rise of pressure until the dynamics, not only the loss, are back.
 //
 // A rise that was never confirmed is over when the pressure has been 0 for a while. A confirmed one (pressure 2 or
-// more) holds pressure 1 until every observed channel of the dynamics has been back inside the baseline held since
-// before the onset for a number of observations. It ends in any case: a level that holds for kReAnchor observations
-// without the signals is the run's new one.
+// more) stays open until every observed channel of the dynamics has been back inside the baseline held since before the
+// onset for a number of observations, and holds pressure 1 while the damage is plain. It ends in any case: a level that
+// holds for kReAnchor observations without the signals is the run's new one.
 #pragma once
 
 #include <optional>
