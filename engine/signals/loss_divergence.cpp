@@ -6,6 +6,7 @@ namespace argus::engine {
 namespace {
 constexpr double kConfirm = constants::kConfirm;
 constexpr double kMaterial = 0.1;  // share of the progress given back that matters
+constexpr double kNormRise = 3.0;  // noise units of the log norm above its lowest
 constexpr double kMaterialAlone = 0.3;
 constexpr double kMaterialAgainst = 0.8;
 constexpr double kMaterialNow = 0.3;
@@ -23,9 +24,15 @@ bool corroborated(const View& v) {
          t.update.rise().excess() > kAgree || t.schedule.lr_excess() > kAgree;
 }
 
-/// Nothing that could agree was reported, or enough was lost to speak against the rest.
+/// A gradient norm at its lowest speaks against: raised regularisation and curricula lift the loss that way, damage does not.
+bool norm_at_rest(const View& v) {
+  const GradientTracker& g = v.t.gradient;
+  return g.informative(v.now) && g.rise().drawup() < kNormRise;
+}
+
+/// Enough is lost to stand without other evidence.
 bool weighty(const View& v) {
-  return v.t.loss.given_back() > (v.t.update.informative(v.now) ? kMaterialAgainst : kMaterialAlone);
+  return !norm_at_rest(v) && v.t.loss.given_back() > (v.t.update.informative(v.now) ? kMaterialAgainst : kMaterialAlone);
 }
 }  // namespace
 
@@ -35,6 +42,7 @@ double LossDivergence::novelty_evidence(const View& v) const {
   if (own <= 0.0) return 0.0;
   const double fused = own + 0.3 * (v.gradient_surprise() + 0.5 * v.update_surprise() + 0.5 * v.sample_surprise());
   const bool material = std::max(loss.given_back(), loss.given_back_now()) >= kMaterialNow;
+  if (norm_at_rest(v) && v.gradient_surprise() <= 0.0 && v.update_surprise() <= 0.0 && v.sample_surprise() <= 0.0) return std::min(fused, 0.9 * kConfirm);
   return material ? fused : std::min(fused, 0.9 * kConfirm);
 }
 
@@ -62,7 +70,7 @@ double LossDivergence::sudden_evidence(const View& v) {
 
 double LossDivergence::relapse_evidence(const View& v) const {
   const Relapse& r = v.t.loss.relapse();
-  return r.over() >= 4 && (corroborated(v) || !v.t.update.informative(v.now)) && v.t.loss.slow().progress() > 0.4 * kProgress ? r.share() : 0.0;
+  return r.over() >= 4 && (corroborated(v) || (!v.t.update.informative(v.now) && !norm_at_rest(v))) && v.t.loss.slow().progress() > 0.4 * kProgress ? r.share() : 0.0;
 }
 
 Reading LossDivergence::observe(const View& v) {

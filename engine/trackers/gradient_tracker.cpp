@@ -10,7 +10,8 @@ void GradientTracker::restart() {
   unit_ = unit;
 }
 
-void GradientTracker::observe(double norm, double widen, double grace, double smoothed_loss) {
+void GradientTracker::observe(double norm, double widen, double grace, double smoothed_loss, std::int64_t now) {
+  last_seen_ = now;
   const double g = unit_.normalise(norm);
   repeats_ = g == last_ ? repeats_ + 1 : 0;
   last_ = g;
