@@ -13,6 +13,7 @@ constexpr int kSnapshot = 16;         // learned observations between two snapsh
 constexpr int kEnough = 48;           // learned observations before a baseline is compared with
 constexpr int kStale = 32;            // observations without a value: the channel is not observed any more
 constexpr double kClip = 3.0;         // spreads one value may move the baseline by
+constexpr double kReach = 32.0;       // spreads beyond which a value counts no more
 constexpr double kResolution = 1e-3;  // of a logarithm or a cosine: below it nothing is told apart
 
 /// A scalar that can be put on a logarithm. 0 when it cannot.
@@ -23,6 +24,10 @@ double positive(const Scalars& s, Field f) { return s.has(f) && std::isfinite(s[
 void DynamicsChannel::observe(double x, bool learn, std::int64_t now) {
   ++seen_;
   last_seen_ = now;
+  if (learned_ >= kEnough) {  // one wild value must not be remembered for hundreds
+    const double reach = kReach * (frozen_.spread + kResolution);
+    x = clamp(x, frozen_.center - reach, frozen_.center + reach);
+  }
   fast_ += std::max(kFast, 1.0 / seen_) * (x - fast_);
   if (!learn) return;
   ++learned_;
@@ -36,8 +41,10 @@ void DynamicsChannel::observe(double x, bool learn, std::int64_t now) {
   }
 }
 
+bool DynamicsChannel::observed(std::int64_t now) const { return learned_ >= kEnough && now - last_seen_ <= kStale; }
+
 double DynamicsChannel::deviation(std::int64_t now) const {
-  if (learned_ < kEnough || now - last_seen_ > kStale) return 0.0;
+  if (!observed(now)) return 0.0;
   return (fast_ - frozen_.center) / (frozen_.spread + kResolution);
 }
 
@@ -60,33 +67,18 @@ void Dynamics::observe(const View& v, bool learn, std::int64_t now) {
     if (has_before_) feed(kRoughness, std::fabs(lg - gradient_before_), learn, now);
     gradient_before_ = lg;
     has_before_ = true;
-    const Field thirds[3] = {Field::kGradNormEarly, Field::kGradNormMid, Field::kGradNormLate};
-    for (int i = 0; i < 3; ++i) {
-      const double x = positive(s, thirds[i]);
-      if (x > 0.0) feed(static_cast<Channel>(kEarly + i), log_natural(x / g), learn, now);
-    }
   }
   if (u > 0.0) {
     feed(kUpdate, lu, learn, now);
     if (lr > 0.0) feed(kUpdatePerLr, lu - log_natural(lr), learn, now);
-    if (g > 0.0) feed(kUpdatePerGradient, lu - lg, learn, now);
-  }
-  if (s.has(Field::kGradientSimilarity) && std::isfinite(s[Field::kGradientSimilarity])) {
-    feed(kSimilarity, clamp(s[Field::kGradientSimilarity], -1.0, 1.0), learn, now);
   }
 }
 
-double Dynamics::hidden_damage(std::int64_t now) const {
-  double worst = 0.0;
-  for (int c = kGradient; c < kChannels; ++c) {
-    const double d = deviation(c, now);
-    const bool upward_only = c == kUpdate || c == kRoughness;
-    worst = std::max(worst, upward_only ? d : std::fabs(d));
-  }
-  return worst;
+double Dynamics::damage(std::int64_t now) const {
+  const double loss = deviation(kLoss, now);
+  if (channels_[kUpdate].observed(now)) return std::max({loss, deviation(kUpdate, now), deviation(kUpdatePerLr, now)});
+  return std::max({loss, deviation(kGradient, now), deviation(kRoughness, now)});
 }
-
-double Dynamics::damage(std::int64_t now) const { return std::max(deviation(kLoss, now), hidden_damage(now)); }
 
 void Dynamics::adopt() {
   for (DynamicsChannel& c : channels_) c.adopt();

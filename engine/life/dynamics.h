@@ -1,9 +1,11 @@
 // The run's gradient dynamics and the baseline they held while the run was healthy.
 //
-// After an explosion the loss may return while the optimizer's moments are still poisoned. What is poisoned shows in
-// the dynamics: gradient and update norm, update per learning rate and per gradient, similarity of successive
-// gradients, roughness of the norm, share of each depth third. Each channel is compared, smoothed, with the level and
-// spread it had before the onset.
+// After an explosion the loss may return while the optimizer's moments are still poisoned. What tells the two apart, on
+// recorded runs of both kinds, is the size of the update, by itself and for its learning rate: a poisoned optimizer
+// goes on taking steps larger than it ever took, a healed one is back at its old step within a few observations.
+// Gradient similarity, update per gradient and the shares of the depth thirds drift after a true recovery as much as in
+// a ghost (the network is simply elsewhere), so they are not asked. A run that reports no update norm is judged by its
+// gradient norm and that norm's roughness, which tell less.
 #pragma once
 
 #include <array>
@@ -23,6 +25,8 @@ class DynamicsChannel {
   void observe(double x, bool learn, std::int64_t now);
   /// Signed distance of the fast level from the baseline in spreads; 0 while unknown or not observed lately.
   double deviation(std::int64_t now) const;
+  /// Has a baseline, and a value within the last 32 observations.
+  bool observed(std::int64_t now) const;
   /// Newest level adopted as the baseline.
   void adopt();
 
@@ -49,18 +53,17 @@ class DynamicsChannel {
 class Dynamics {
  public:
   void observe(const View& v, bool learn, std::int64_t now);
-  /// Largest deviation over the observed channels, in spreads; the loss, the update norm and the norm's roughness count
-  /// upward only: a lower loss, smaller or smoother updates are no damage.
+  /// Largest upward deviation of what tells damage from recovery, in spreads: of the loss, and of the update per
+  /// learning rate, else of the update, else of the gradient norm and its roughness. Downward is no damage: signals
+  /// watch for collapse.
   double damage(std::int64_t now) const;
-  /// The same without the loss.
-  double hidden_damage(std::int64_t now) const;
   double deviation(int channel, std::int64_t now) const {
     return channels_[static_cast<std::size_t>(channel)].deviation(now);
   }
   void adopt();
   void restart() { *this = Dynamics(); }
 
-  static constexpr int kChannels = 10;
+  static constexpr int kChannels = 5;
 
   template <class Archive>
   void visit(Archive& ar) {
@@ -68,18 +71,7 @@ class Dynamics {
   }
 
  private:
-  enum Channel : std::uint8_t {
-    kLoss,
-    kGradient,
-    kUpdate,
-    kUpdatePerLr,
-    kUpdatePerGradient,
-    kSimilarity,
-    kRoughness,
-    kEarly,
-    kMid,
-    kLate
-  };
+  enum Channel : std::uint8_t { kLoss, kGradient, kUpdate, kUpdatePerLr, kRoughness };
   void feed(Channel c, double x, bool learn, std::int64_t now) { channels_[c].observe(x, learn, now); }
 
   std::array<DynamicsChannel, kChannels> channels_{};

@@ -6,8 +6,8 @@ namespace argus::engine {
 namespace {
 
 constexpr int kQuiet = 8;        // observations without pressure that end an unconfirmed rise
-constexpr int kInside = 12;      // ... with all channels inside that end a confirmed one
-constexpr double kBack = 4.0;    // spreads within which a channel counts as back
+constexpr int kInside = 30;      // ... with all channels inside that end a confirmed one
+constexpr double kBack = 1.5;    // spreads within which a channel counts as back
 constexpr double kShown = 16.0;  // spreads beyond which the damage is worth a pressure of its own
 constexpr int kReAnchor = 250;   // quiet observations after which the level is the run's new one
 
