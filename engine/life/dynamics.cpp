@@ -74,11 +74,12 @@ void Dynamics::observe(const View& v, bool learn, std::int64_t now) {
   }
 }
 
-double Dynamics::damage(std::int64_t now) const {
-  const double loss = deviation(kLoss, now);
-  if (channels_[kUpdate].observed(now)) return std::max({loss, deviation(kUpdate, now), deviation(kUpdatePerLr, now)});
-  return std::max({loss, deviation(kGradient, now), deviation(kRoughness, now)});
+double Dynamics::hidden_damage(std::int64_t now) const {
+  if (channels_[kUpdate].observed(now)) return std::max(deviation(kUpdate, now), deviation(kUpdatePerLr, now));
+  return std::max(deviation(kGradient, now), deviation(kRoughness, now));
 }
+
+double Dynamics::damage(std::int64_t now) const { return std::max(deviation(kLoss, now), hidden_damage(now)); }
 
 void Dynamics::adopt() {
   for (DynamicsChannel& c : channels_) c.adopt();

@@ -57,6 +57,8 @@ class Dynamics {
   /// learning rate, else of the update, else of the gradient norm and its roughness. Downward is no damage: signals
   /// watch for collapse.
   double damage(std::int64_t now) const;
+  /// The same without the loss, which the signals judge themselves.
+  double hidden_damage(std::int64_t now) const;
   double deviation(int channel, std::int64_t now) const {
     return channels_[static_cast<std::size_t>(channel)].deviation(now);
   }

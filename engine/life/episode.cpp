@@ -5,11 +5,11 @@
 namespace argus::engine {
 namespace {
 
-constexpr int kQuiet = 8;        // observations without pressure that end an unconfirmed rise
-constexpr int kInside = 30;      // ... with all channels inside that end a confirmed one
-constexpr double kBack = 1.5;    // spreads within which a channel counts as back
-constexpr double kShown = 16.0;  // spreads beyond which the damage is worth a pressure of its own
-constexpr int kReAnchor = 250;   // quiet observations after which the level is the run's new one
+constexpr int kQuiet = 8;       // observations without pressure that end an unconfirmed rise
+constexpr int kInside = 30;     // ... with all channels inside that end a confirmed one
+constexpr double kBack = 1.5;   // spreads within which a channel counts as back
+constexpr double kShown = 6.0;  // spreads beyond which the damage is worth a pressure of its own
+constexpr int kReAnchor = 250;  // quiet observations after which the level is the run's new one
 
 }  // namespace
 
@@ -48,8 +48,7 @@ void EpisodeKeeper::observe(const Context& c, std::int64_t onset) {
     if (quiet_ >= kQuiet) close();
     return;
   }
-  const double damage = dynamics_.damage(c.now);
-  const bool inside = damage <= kBack;
+  const bool inside = dynamics_.damage(c.now) <= kBack;
   inside_ = inside && c.fused <= 1 ? inside_ + 1 : 0;
   ghost_ = c.fused == 0 && !inside ? ghost_ + 1 : 0;
   if (quiet_ > 0 && inside_ >= kInside) {
@@ -59,7 +58,7 @@ void EpisodeKeeper::observe(const Context& c, std::int64_t onset) {
     re_anchored_now_ = true;
     close();
   }
-  if (open_ && damage > kShown) pressure_ = std::max(pressure_, 1);
+  if (open_ && dynamics_.hidden_damage(c.now) > kShown) pressure_ = std::max(pressure_, 1);
 }
 
 }  // namespace argus::engine
