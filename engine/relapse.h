@@ -16,6 +16,8 @@ class Relapse {
   bool ready() const { return started_ && noise_ > 0.0; }
   /// Distance of a new value above the present level, in units of the local noise.
   double standardise(double x) const { return (x - level_) / noise_; }
+  /// Median move of the last 32 values.
+  double noise() const { return noise_; }
   /// Share of the gain given back; 0 while rise or gain stay within a few noise units.
   double share() const { return share_; }
   /// Observations in a row with share > 1.5.

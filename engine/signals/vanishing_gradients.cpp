@@ -18,9 +18,8 @@ Reading VanishingGradients::observe(const View& v) {
   if (!v.t.loss.converged()) r.severity = g.collapse().evidence() / constants::kConfirm;
   if (d.over() < 3 || d.suspicion() == 0) return r;
   const double fall = d.level() - d.level_at_suspicion();
-  const LossTracker& loss = v.t.loss;
-  const double before = loss.absolute(g.loss_at_fall()), after = loss.absolute(loss.smoothed());
-  const double explained = loss.positive() && before > 0.0 && after > 0.0 ? log_natural(before / after) : 0.0;
+  const double before = g.loss_noise_at_fall(), after = v.t.loss.relapse().noise();
+  const double explained = before > 0.0 && after > 0.0 ? log_natural(before / after) : 0.0;
   if (explained < kExplained * fall && d.range_excess() > kRanges) r.severity = std::max(r.severity, d.excess() / kExcess);
   return r;
 }

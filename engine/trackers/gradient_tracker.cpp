@@ -10,7 +10,7 @@ void GradientTracker::restart() {
   unit_ = unit;
 }
 
-void GradientTracker::observe(double norm, double widen, double grace, double smoothed_loss, std::int64_t now) {
+void GradientTracker::observe(double norm, double widen, double grace, double loss_noise, std::int64_t now) {
   last_seen_ = now;
   const double g = unit_.normalise(norm);
   repeats_ = g == last_ ? repeats_ + 1 : 0;
@@ -23,7 +23,7 @@ void GradientTracker::observe(double norm, double widen, double grace, double sm
   standing_.observe(g, 50);
   const int before = fall_.suspicion();
   fall_.observe(-y, grace);
-  if (fall_.suspicion() == 1 && before == 0) loss_at_fall_ = smoothed_loss;
+  if (fall_.suspicion() == 1 && before == 0) loss_noise_at_fall_ = loss_noise;
 }
 
 }  // namespace argus::engine

@@ -10,8 +10,8 @@ namespace argus::engine {
 
 class GradientTracker {
  public:
-  /// Learns a finite norm > 0. `smoothed_loss` is remembered when a fall of the norm comes under suspicion.
-  void observe(double norm, double widen, double grace, double smoothed_loss, std::int64_t now);
+  /// Learns a finite norm > 0. `loss_noise` is remembered when a fall of the norm comes under suspicion.
+  void observe(double norm, double widen, double grace, double loss_noise, std::int64_t now);
   void restart();
 
   const Novelty& novelty() const { return novelty_; }
@@ -24,13 +24,13 @@ class GradientTracker {
   bool saturated() const { return repeats_ >= 3; }
   /// Reported lately, and not clipped to a constant.
   bool informative(std::int64_t now) const { return !saturated() && rise_.count() > 20 && now - last_seen_ < 10; }
-  double loss_at_fall() const { return loss_at_fall_; }
+  double loss_noise_at_fall() const { return loss_noise_at_fall_; }
   double last() const { return last_; }
   double restore(double normalised) const { return unit_.restore(normalised); }
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, last_, loss_at_fall_, last_seen_, repeats_);
+    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, last_, loss_noise_at_fall_, last_seen_, repeats_);
   }
 
  private:
@@ -41,7 +41,7 @@ class GradientTracker {
   Drawup fall_{6};
   StandingRecord standing_;
   double last_ = -1.0;
-  double loss_at_fall_ = 0.0;
+  double loss_noise_at_fall_ = 0.0;
   std::int64_t last_seen_ = -99;
   std::int32_t repeats_ = 0;
 };

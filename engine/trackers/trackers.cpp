@@ -35,7 +35,7 @@ void Trackers::observe(const Step& step, std::int64_t now) {
   const double widen = schedule.widen(), grace = schedule.grace();
   if (finite_field(s, Field::kLoss)) loss.observe(s[Field::kLoss], widen, grace);
   const bool has_norm = positive_field(s, Field::kGradNorm);
-  if (has_norm) gradient.observe(s[Field::kGradNorm], widen, grace, loss.smoothed(), now);
+  if (has_norm) gradient.observe(s[Field::kGradNorm], widen, grace, loss.relapse().noise(), now);
   if (finite_field(s, Field::kUpdateNorm)) update.observe(s[Field::kUpdateNorm], has_norm, widen, grace, now);
   if (positive_field(s, Field::kWeightsL1) && positive_field(s, Field::kWeightsL2)) {
     weights.observe(s[Field::kWeightsL1], s[Field::kWeightsL2], widen);
