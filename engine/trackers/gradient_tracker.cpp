@@ -21,6 +21,8 @@ void GradientTracker::observe(double norm, double widen, double grace, double lo
   collapse_.observe(-y, widen);
   rise_.observe(y, grace);
   standing_.observe(g, 50);
+  decay_.observe(1.0 / g, 50);
+  if (decay_.excess() <= 0.5) loss_noise_at_decay_ = loss_noise;
   const int before = fall_.suspicion();
   fall_.observe(-y, grace);
   if (fall_.suspicion() == 1 && before == 0) loss_noise_at_fall_ = loss_noise;

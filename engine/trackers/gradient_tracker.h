@@ -16,6 +16,9 @@ class GradientTracker {
 
   const Novelty& novelty() const { return novelty_; }
   const Novelty& collapse() const { return collapse_; }  ///< of minus the logarithm: norms too small
+  /// Doublings of 1/norm above a record that stood; and the loss's noise when it was last within it.
+  double decay() const { return decay_.excess(); }
+  double loss_noise_at_decay() const { return loss_noise_at_decay_; }
   const Drawup& rise() const { return rise_; }
   const Drawup& fall() const { return fall_; }
   /// Doublings of the smoothed norm above a record that stood for 50 observations.
@@ -30,7 +33,7 @@ class GradientTracker {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, last_, loss_noise_at_fall_, last_seen_, repeats_);
+    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, decay_, loss_noise_at_decay_, last_, loss_noise_at_fall_, last_seen_, repeats_);
   }
 
  private:
@@ -39,7 +42,8 @@ class GradientTracker {
   Novelty collapse_{Novelty::Options{6.5, 40, 0}};
   Drawup rise_{12};
   Drawup fall_{6};
-  StandingRecord standing_;
+  StandingRecord standing_, decay_;
+  double loss_noise_at_decay_ = 0.0;
   double last_ = -1.0;
   double loss_noise_at_fall_ = 0.0;
   std::int64_t last_seen_ = -99;
