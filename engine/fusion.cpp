@@ -36,7 +36,7 @@ int Fusion::instantaneous(const View& v, const FusionInput& in, double hard) con
   const auto lately = [](int over) { return over >= kRising && over < kRisingMax; };
   const bool rising = (lately(loss.fast().over()) || lately(loss.slow().over())) && loss.given_back() > kMaterial &&
                       loss.slow().progress() > kProgress;
-  return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.75 || v.t.dead.broken_norm() ||
+  return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.65 || v.t.dead.broken_norm() ||
                  v.t.dead.skipped_recently() > 4.0
              ? 1
              : 0;
@@ -74,7 +74,7 @@ int Fusion::settle(const View& v, const FusionInput& in, double hard, int p) {
 int Fusion::observe(const View& v, const FusionInput& in) {
   bad_ = v.t.nonfinite ? std::min(20, bad_ + 3) : std::max(0, bad_ - 1);
   double hard = std::max({of(in, SignalKind::kLossDivergence), of(in, SignalKind::kVanishingGradients),
-                          of(in, SignalKind::kTrainingStagnation)});
+                          of(in, SignalKind::kTrainingStagnation), of(in, SignalKind::kRepresentationalCollapse)});
   if (in.explosion_consequential) hard = std::max(hard, of(in, SignalKind::kGradientExplosion));
   int p = settle(v, in, hard, instantaneous(v, in, hard));
   const LossTracker& loss = v.t.loss;
