@@ -9,7 +9,7 @@ Reading TrainingStagnation::observe(const View& v) {
   Reading r;
   r.severity = v.t.dead.severity();
   if (v.t.loss.converged()) return r;
-  r.severity = std::max({r.severity, v.t.weights.stillness().severity(), v.t.update.still() / kStill});
+  r.severity = std::max({r.severity, v.t.weights.stillness().severity(), v.t.update.still() / kStill, v.t.schedule.stalled() / kStill});
   return r;
 }
 

@@ -6,6 +6,8 @@ namespace argus::engine {
 namespace {
 constexpr int kGrace = 24;         // observations of grace for a changed batch, length or an LR rise within the record
 constexpr int kRestartGrace = 48;  // ... for a declared restart
+constexpr double kStall = 0.01;         // no schedule in use falls this far in one step
+constexpr double kAnnealed = 0.1;       // of the record: below it a schedule is near its end and may well stop
 constexpr int kRecordAge = 50;     // observations an LR record must have stood before a rise above it is news
 constexpr std::int64_t kGapFactor = 3;  // a pause in the record this much longer than any: levels may have moved unseen
 }  // namespace
@@ -19,11 +21,22 @@ void Schedule::observe_lr(double lr) {
   lr_ = lr;
 }
 
+void Schedule::observe_stall(double lr) {
+  const double before = stalled_ > 0 ? lr_before_stall_ : lr_;
+  if (before > kAnnealed * lr_record_.record() && lr <= kStall * before) {
+    lr_before_stall_ = before;
+    ++stalled_;
+  } else {
+    stalled_ = 0;
+  }
+}
+
 void Schedule::observe(const Step& step) {
   changed_ = false;
   const Scalars& s = step.scalars;
   if (s.has(Field::kLearningRate)) {
     const double lr = s[Field::kLearningRate];
+    if (std::isfinite(lr)) observe_stall(lr);
     if (std::isfinite(lr) && lr > 0.0) observe_lr(lr);
   }
   if (step.lr_restarted) {
