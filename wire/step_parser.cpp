@@ -3,14 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
 
 #include "base/limits.h"
+#include "wire/applied_parser.h"
 #include "wire/field_error.h"
+#include "wire/json_values.h"
 #include "wire/step_fields.h"
 #include "wire/step_reader.h"
 #include "wire/words.h"
@@ -20,7 +21,6 @@ namespace {
 
 constexpr double kCosineSlack = 0.01;    // half-precision rounding outside [-1, 1]: clamped, not refused
 constexpr double kFractionSlack = 0.01;  // the same for probabilities
-constexpr double kExactIntegerMax = 9007199254740992.0;  // 2^53: beyond it a real literal names no one integer
 
 constexpr std::string_view kAcceptedWords = "NaN, Infinity or -Infinity (bare or quoted), or null";
 
@@ -37,8 +37,7 @@ class StepParser {
   }
 
  private:
-  // -- objects
-  // ---------------------------------------------------------------------------------------------------------------
+  // -- objects --
 
   bool object(Section section) {
     const std::span<const FieldSpec> fields = fields_of(section);
@@ -128,19 +127,13 @@ class StepParser {
     return object(s);
   }
 
-  // -- numbers
-  // ---------------------------------------------------------------------------------------------------------------
+  // -- numbers --
 
-  // A number literal, a bare or a quoted word, into number_.
+  // Into number_.
   bool parse_number(JsonEvent e) {
-    if (e == JsonEvent::kReal || e == JsonEvent::kInteger) {
-      number_ = json_.real() + 0.0;  // -0 becomes 0: they mean the same and must hash alike
-      return true;
-    }
-    if (e != JsonEvent::kString) return false;
-    const std::optional<double> word = number_from_word(json_.text());
-    if (word) number_ = *word;
-    return word.has_value();
+    const std::optional<double> number = number_at(json_, e);
+    number_ = number.value_or(0.0);
+    return number.has_value();
   }
 
   bool real(JsonEvent e) { return parse_number(e) || wrong(e, fmt::format("a number, {}", kAcceptedWords)); }
@@ -167,19 +160,11 @@ class StepParser {
     return true;
   }
 
-  // An integer >= 0 within 63 bits, or a real literal that is one (10.0), into integer_.
+  // Into integer_.
   bool integer(JsonEvent e, std::string_view accepted) {
-    if (e == JsonEvent::kInteger && (!json_.negative() || json_.magnitude() == 0) &&
-        json_.magnitude() <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-      integer_ = static_cast<std::int64_t>(json_.magnitude());
-      return true;
-    }
-    if (e == JsonEvent::kReal && json_.real() >= 0.0 && json_.real() <= kExactIntegerMax &&
-        json_.real() == std::floor(json_.real())) {
-      integer_ = static_cast<std::int64_t>(json_.real());
-      return true;
-    }
-    return wrong(e, accepted);
+    const std::optional<std::int64_t> value = integer_at(json_, e);
+    integer_ = value.value_or(0);
+    return value.has_value() || wrong(e, accepted);
   }
 
   // An integer that is kept as a double without loss: into integer_ and number_.
@@ -214,10 +199,7 @@ class StepParser {
     return true;
   }
 
-  // -- words
-  // -----------------------------------------------------------------------------------------------------------------
-
-  bool is_text(JsonEvent e) { return e == JsonEvent::kString && json_.text().size() <= limits::kTextBytesMax; }
+  // -- words --
 
   bool wrong_text(JsonEvent e) {
     const auto accepted = fmt::format("a string of at most {} bytes, or null", limits::kTextBytesMax);
@@ -226,7 +208,7 @@ class StepParser {
   }
 
   bool text(const FieldSpec& spec, JsonEvent e) {
-    if (!is_text(e)) return wrong_text(e);
+    if (!is_text_at(json_, e)) return wrong_text(e);
     m_.text(static_cast<Text>(spec.target)) = json_.text();
     return true;
   }
@@ -245,7 +227,7 @@ class StepParser {
   }
 
   bool model_type(JsonEvent e) {
-    if (!is_text(e)) return wrong_text(e);
+    if (!is_text_at(json_, e)) return wrong_text(e);
     m_.text(Text::kModelType) = json_.text();
     m_.head.family = family_from_word(json_.text());
     return true;
@@ -284,8 +266,7 @@ class StepParser {
     return true;
   }
 
-  // -- arrays
-  // ----------------------------------------------------------------------------------------------------------------
+  // -- arrays --
 
   bool room_for_one_more(std::size_t size) {
     if (size < limits::kSamplesMax) return true;
@@ -336,7 +317,7 @@ class StepParser {
       if (!room_for_one_more(m_.sample_ids.size())) return false;
       if (e == JsonEvent::kInteger) {
         m_.sample_ids.add_integer(json_.negative(), json_.magnitude());
-      } else if (is_text(e)) {
+      } else if (is_text_at(json_, e)) {
         m_.sample_ids.add_text(json_.text());
       } else {
         return wrong(e, fmt::format("an integer below 2^64, or a string of at most {} bytes", limits::kTextBytesMax));
@@ -346,85 +327,13 @@ class StepParser {
     return true;
   }
 
-  // -- control.applied
-  // -------------------------------------------------------------------------------------------------------
-
   bool applied(JsonEvent e) {
-    if (e != JsonEvent::kBeginArray) return wrong(e, "an array of {id, kind, step, ok, detail?}, or null");
-    for (e = json_.next(); e != JsonEvent::kEndArray; e = json_.next()) {
-      index_ = m_.applied.size();
-      if (m_.applied.size() == limits::kAppliedMax)
-        return fail("longer", fmt::format("at most {} entries", limits::kAppliedMax));
-      if (e != JsonEvent::kBeginObject) return wrong(e, "an object {id, kind, step, ok, detail?}");
-      if (!applied_entry()) return false;
-    }
-    index_.reset();
-    return true;
+    Status status = parse_applied(json_, e, place(), m_);
+    if (!status) error_ = status.error();
+    return status.has_value();
   }
 
-  bool applied_entry() {
-    m_.applied.emplace_back();
-    m_.applied_details.emplace_back();
-    unsigned seen = 0;
-    for (JsonEvent e = json_.next(); e == JsonEvent::kKey; e = json_.next()) {
-      const std::size_t which = applied_member(json_.text());
-      const JsonEvent v = json_.next();
-      if (which == kAppliedMembers.size()) {
-        json_.skip(v);
-        continue;
-      }
-      member_ = kAppliedMembers[which];
-      if ((seen >> which & 1u) != 0) return fail("given twice", "each field once");
-      if (!applied_value(which, v)) return false;
-      seen |= 1u << which;
-    }
-    for (std::size_t i = 0; i < kAppliedRequired; ++i) {
-      member_ = kAppliedMembers[i];
-      if ((seen >> i & 1u) == 0) return fail("missing", "entries with id, kind, step and ok");
-    }
-    member_ = {};
-    return true;
-  }
-
-  bool applied_value(std::size_t which, JsonEvent e) {
-    engine::Applied& entry = m_.applied.back();
-    switch (which) {
-      case 0:
-        if (e != JsonEvent::kInteger || json_.negative())
-          return wrong(e, "the id of a recommendation, an unsigned integer");
-        entry.id = json_.magnitude();
-        return true;
-      case 1: {
-        const auto kind = e == JsonEvent::kString ? intervention_from_word(json_.text()) : std::nullopt;
-        if (!kind) return wrong(e, "REDUCE_LR, RESTORE_LR, RESET_OPTIMIZER, ROLLBACK, FILTER_SAMPLES, PAUSE or NONE");
-        entry.kind = *kind;
-        return true;
-      }
-      case 2:
-        if (!integer(e, "an integer >= 0")) return false;
-        entry.step = integer_;
-        return true;
-      case 3:
-        if (e != JsonEvent::kBool) return wrong(e, "true or false");
-        entry.ok = json_.boolean();
-        return true;
-      default:
-        if (e == JsonEvent::kNull) return true;
-        if (!is_text(e)) return wrong_text(e);
-        m_.applied_details.back() = json_.text();
-        return true;
-    }
-  }
-
-  static constexpr std::array<std::string_view, 5> kAppliedMembers = {"id", "kind", "step", "ok", "detail"};
-  static constexpr std::size_t kAppliedRequired = 4;
-  static std::size_t applied_member(std::string_view name) {
-    return static_cast<std::size_t>(std::find(kAppliedMembers.begin(), kAppliedMembers.end(), name) -
-                                    kAppliedMembers.begin());
-  }
-
-  // -- the whole
-  // -------------------------------------------------------------------------------------------------------------
+  // -- the whole --
 
   bool has_step() {
     field_ = "step";
@@ -461,8 +370,7 @@ class StepParser {
     return true;
   }
 
-  // -- errors
-  // ----------------------------------------------------------------------------------------------------------------
+  // -- errors --
 
   std::string place() const {
     std::string name(path_);
@@ -475,7 +383,6 @@ class StepParser {
     }
     name.append(field_);
     if (index_) name += fmt::format("[{}]", *index_);
-    if (!member_.empty()) name.append(".").append(member_);
     return name;
   }
 
@@ -492,7 +399,6 @@ class StepParser {
   Section section_ = Section::kTop;
   std::string_view field_;
   std::optional<std::size_t> index_;
-  std::string_view member_;
   double number_ = 0.0;
   std::int64_t integer_ = 0;
   bool has_step_ = false;

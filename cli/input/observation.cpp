@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "wire/field_error.h"
+#include "wire/json_values.h"
 #include "wire/json_writer.h"
 #include "wire/words.h"
 
@@ -34,8 +35,7 @@ Status set_observation(wire::StepMessage& message, engine::Field field, double v
 }
 
 std::optional<std::int64_t> step_number(double value) {
-  constexpr double kExactIntegerMax = 9007199254740992.0;
-  if (!(value >= 0.0 && value <= kExactIntegerMax) || value != std::floor(value)) return std::nullopt;
+  if (!(value >= 0.0 && value <= wire::kExactIntegerMax) || value != std::floor(value)) return std::nullopt;
   return static_cast<std::int64_t>(value);
 }
 
