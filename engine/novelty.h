@@ -45,6 +45,9 @@ class Novelty {
   float low() const { return ring_.rank(ring_.size() / 10); }  ///< tenth percentile
   float smallest() const { return ring_.smallest(); }
   double range() const { return range_; }  ///< r of the newest judgement
+  /// The band a next value is expected in: a range below the tenth percentile to v = 1.
+  double expected_low() const { return static_cast<double>(low()) - range_; }
+  double expected_high() const { return static_cast<double>(median()) + 3.0 * range_; }
 
   template <class Archive>
   void visit(Archive& ar) {

@@ -23,6 +23,8 @@ class BinaryUnit {
     const double y = x * down_[0] * down_[1];
     return y > kLimit ? kLimit : (y < -kLimit ? -kLimit : y);
   }
+  /// The natural logarithm of a restored value, from that of a normalised one.
+  double restore_log(double y) const { return y + exponent_ * 0.693147180559945309; }
   /// Back to the stream's own units; +-inf where that overflows.
   double restore(double y) const { return std::ldexp(y, exponent_); }
 

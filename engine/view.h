@@ -1,6 +1,8 @@
 // What a signal may look at: the step, and the trackers after they learned it.
 #pragma once
 
+#include <utility>
+
 #include "engine/decision.h"
 #include "engine/step.h"
 #include "engine/trackers/trackers.h"
@@ -31,6 +33,16 @@ struct Reading {
   double value = 0.0;     ///< the observable, in its own units
   double center = 0.0;
   Band baseline;
+
+  /// Value and baseline from the novelty the signal rests on; `own` maps to the observable's own units, rising or falling.
+  template <class Own>
+  void describe(const Novelty& n, double at, Own own) {
+    value = own(at);
+    if (!n.ready()) return;
+    center = own(static_cast<double>(n.median()));
+    baseline = {own(n.expected_low()), own(n.expected_high())};
+    if (baseline.low > baseline.high) std::swap(baseline.low, baseline.high);
+  }
 };
 
 }  // namespace argus::engine

@@ -12,6 +12,8 @@ class DistributionShift {
   Reading observe(const View& v) {
     Reading r;
     r.severity = v.t.samples.spread().evidence() / constants::kConfirm;
+    const SampleTracker& s = v.t.samples;
+    r.describe(s.spread(), s.spread_last(), [&](double x) { return s.restore_log(x); });
     return r;
   }
   template <class Archive>

@@ -12,6 +12,7 @@ class OutlierBatch {
   Reading observe(const View& v) {
     Reading r;
     r.severity = v.t.samples.outlier().evidence() / constants::kConfirm;
+    r.describe(v.t.samples.outlier(), v.t.samples.outlier_last(), [](double x) { return x; });
     return r;
   }
   template <class Archive>

@@ -12,6 +12,8 @@ class RepresentationalCollapse {
   Reading observe(const View& v) {
     Reading r;
     r.severity = v.t.weights.spread_evidence() / constants::kConfirm;
+    const WeightTracker& w = v.t.weights;
+    r.describe(w.spread_speed(), w.spread_speed_last(), [](double x) { return x; });
     return r;
   }
   template <class Archive>

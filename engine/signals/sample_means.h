@@ -22,12 +22,13 @@ class JointDrift {
   std::int32_t over_ = 0;
 };
 
-Reading sample_mean_reading(const SampleMean& mean, const View& v, bool joint);
+/// `sign` turns the tracked mean (up is worse) into the reported one.
+Reading sample_mean_reading(const SampleMean& mean, double sign, const View& v, bool joint);
 
 class EntropyDrift {
  public:
   static constexpr SignalKind kKind = SignalKind::kEntropyDrift;
-  Reading observe(const View& v, bool joint) { return sample_mean_reading(v.t.samples.entropy(), v, joint); }
+  Reading observe(const View& v, bool joint) { return sample_mean_reading(v.t.samples.entropy(), 1.0, v, joint); }
   template <class Archive>
   void visit(Archive&) {}
 };
@@ -35,7 +36,7 @@ class EntropyDrift {
 class ConfidenceCollapse {
  public:
   static constexpr SignalKind kKind = SignalKind::kConfidenceCollapse;
-  Reading observe(const View& v, bool joint) { return sample_mean_reading(v.t.samples.doubt(), v, joint); }
+  Reading observe(const View& v, bool joint) { return sample_mean_reading(v.t.samples.doubt(), -1.0, v, joint); }
   template <class Archive>
   void visit(Archive&) {}
 };
@@ -43,7 +44,7 @@ class ConfidenceCollapse {
 class LabelNoise {
  public:
   static constexpr SignalKind kKind = SignalKind::kLabelNoise;
-  Reading observe(const View& v, bool joint) { return sample_mean_reading(v.t.samples.wrong(), v, joint); }
+  Reading observe(const View& v, bool joint) { return sample_mean_reading(v.t.samples.wrong(), -1.0, v, joint); }
   template <class Archive>
   void visit(Archive&) {}
 };

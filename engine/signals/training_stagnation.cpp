@@ -7,6 +7,8 @@ constexpr double kStill = 6.0;  // observations without an update
 
 Reading TrainingStagnation::observe(const View& v) {
   Reading r;
+  const UpdateTracker& u = v.t.update;
+  r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(x); });
   r.severity = v.t.dead.severity();
   if (v.t.loss.converged()) return r;
   r.severity = std::max({r.severity, v.t.weights.stillness().severity(), v.t.update.still() / kStill, v.t.schedule.stalled() / kStill});

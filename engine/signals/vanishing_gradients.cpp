@@ -16,6 +16,7 @@ Reading VanishingGradients::observe(const View& v) {
   const GradientTracker& g = v.t.gradient;
   const Drawup& d = g.fall();
   if (g.saturated()) return r;
+  r.describe(g.novelty(), g.last(), [&](double x) { return g.restore(x); });
   if (!v.t.loss.converged()) r.severity = g.collapse().evidence() / constants::kConfirm;
   const double noise = v.t.loss.relapse().noise();
   const auto unexplained = [noise](double fall, double before) {

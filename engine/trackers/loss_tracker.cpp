@@ -40,7 +40,10 @@ void LossTracker::observe(double loss, double widen, double grace) {
 void LossTracker::feed(double x, double widen, double grace) {
   if (slow_.count() > 24 && slow_.progress() < kProgress) widen *= kNoProgressWiden;
   const double difference = x - last_;
-  if (has_difference_) reversal_.observe(std::sqrt(std::max(0.0, -difference * difference_)), widen);
+  if (has_difference_) {
+    reversal_last_ = std::sqrt(std::max(0.0, -difference * difference_));
+    reversal_.observe(reversal_last_, widen);
+  }
   difference_ = difference;
   has_difference_ = true;
   if (relapse_.ready()) residual_.observe(relapse_.standardise(x), widen);

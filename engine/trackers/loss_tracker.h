@@ -36,13 +36,15 @@ class LossTracker {
   /// From this tracker's coordinates (unit and origin of the first loss) to the unit alone: sign and ratios are those
   /// of the loss.
   double absolute(double x) const { return x + origin_; }
+  double restore_difference(double x) const { return unit_.restore(x); }
+  double reversal_last() const { return reversal_last_; }
   /// ... and to the loss's own units.
   double restore(double x) const { return unit_.restore(x + origin_); }
 
   template <class Archive>
   void visit(Archive& ar) {
     ar(unit_, raw_, residual_, reversal_, fast_, slow_, relapse_, first_, started_, positive_, has_difference_);
-    ar(origin_, smoothed_, lowest_, start_, last_, difference_);
+    ar(origin_, smoothed_, lowest_, start_, last_, difference_, reversal_last_);
   }
 
  private:
@@ -59,7 +61,7 @@ class LossTracker {
   bool started_ = false, positive_ = true, has_difference_ = false;
   double origin_ =
       0.0;  ///< first loss: everything below is relative to it, which keeps decisions free of a constant shift
-  double smoothed_ = 0.0, lowest_ = 0.0, start_ = 0.0, last_ = 0.0, difference_ = 0.0;
+  double smoothed_ = 0.0, lowest_ = 0.0, start_ = 0.0, last_ = 0.0, difference_ = 0.0, reversal_last_ = 0.0;
 };
 
 }  // namespace argus::engine

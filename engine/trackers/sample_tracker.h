@@ -36,6 +36,7 @@ class SampleTracker {
   const SampleMean& wrong() const { return wrong_; }   ///< minus mean correctness
   const Novelty& spread() const { return spread_; }    ///< log range of the losses
   const Novelty& outlier() const { return outlier_; }  ///< log1p((max - median) / IQR)
+  double restore_log(double y) const { return unit_.restore_log(y); }
   double spread_last() const { return spread_last_; }
   double outlier_last() const { return outlier_last_; }
   /// Largest draw-up excess of entropy, doubt and wrong.

@@ -21,6 +21,7 @@ class UpdateTracker {
   bool informative(std::int64_t now) const { return rise_.count() > 20 && now - last_seen_ < 10; }
   /// Doublings of the smoothed norm above a record that stood for 50 observations.
   double excess() const { return standing_.excess(); }
+  double restore(double normalised) const { return unit_.restore(normalised); }
   double last() const { return last_; }
 
   template <class Archive>

@@ -33,7 +33,8 @@ void WeightTracker::observe(double l1, double l2, double widen) {
   const double spread = log_natural(l1 / l2), size = log_natural(l2);
   if (spread_.size() >= kShort + 1) {
     const int i = spread_.size() - kShort - 1;
-    spread_speed_.observe(std::fabs(spread - spread_[i]), widen, kResolution);
+    speed_last_ = std::fabs(spread - spread_[i]);
+    spread_speed_.observe(speed_last_, widen, kResolution);
     size_speed_.observe(std::fabs(size - size_[i]), widen, kResolution);
   }
   if (spread_.full()) {

@@ -35,12 +35,13 @@ class WeightTracker {
   /// Evidence that the weights as a whole move as they never did: corroboration, not a signal.
   double motion_evidence() const;
   const Stillness& stillness() const { return stillness_; }
+  double spread_speed_last() const { return speed_last_; }
   double spread() const { return spread_.size() > 0 ? spread_.back() : 0.0; }
   const Novelty& spread_speed() const { return spread_speed_; }
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(spread_speed_, size_speed_, spread_up_, spread_down_, size_up_, size_down_, spread_, size_, stillness_);
+    ar(spread_speed_, size_speed_, spread_up_, spread_down_, size_up_, size_down_, spread_, size_, stillness_, speed_last_);
   }
 
  private:
@@ -49,6 +50,7 @@ class WeightTracker {
       size_up_{Novelty::Options{6.5, 48, 0}}, size_down_{Novelty::Options{6.5, 48, 0}};
   Fifo<double, 33> spread_, size_;
   Stillness stillness_;
+  double speed_last_ = 0.0;
 };
 
 }  // namespace argus::engine
