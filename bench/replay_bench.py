@@ -50,7 +50,9 @@ def replay(path: Path) -> tuple[float, float, float, int]:
 
 
 def main() -> None:
-    print(f"{'steps':>10} {'steps/s (wall)':>15} {'steps/s (cpu)':>14} {'us/step (cpu)':>14} {'peak MiB':>9} {'bytes/line':>11}")
+    print(
+        f"{'steps':>10} {'steps/s (wall)':>15} {'steps/s (cpu)':>14} {'us/step (cpu)':>14} {'peak MiB':>9} {'bytes/line':>11}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for steps in SIZES:
             path = Path(folder) / f"{steps}.jsonl"
@@ -60,7 +62,9 @@ def main() -> None:
                 sys.exit("an answer is missing")
             wall, cpu, peak = min(r[0] for r in runs), min(r[1] for r in runs), max(r[2] for r in runs)
             line = path.stat().st_size / steps
-            print(f"{steps:>10,} {steps / wall:>15,.0f} {steps / cpu:>14,.0f} {1e6 * cpu / steps:>14.2f} {peak:>9.1f} {line:>11.0f}")
+            print(
+                f"{steps:>10,} {steps / wall:>15,.0f} {steps / cpu:>14,.0f} {1e6 * cpu / steps:>14.2f} {peak:>9.1f} {line:>11.0f}"
+            )
 
 
 if __name__ == "__main__":
