@@ -8,6 +8,8 @@
 namespace argus::engine {
 namespace {
 constexpr double kFarInside = -9.0;
+constexpr double kInside = 0.4;  // u at which v = -0.51: below it nothing asks how far inside a value lies
+constexpr double kLevelMax = 50.0;
 const double kLn96 = log_natural(96.0);
 
 float stored(double y) { return static_cast<float>(clamp(y, -1e37, 1e37)); }
@@ -39,9 +41,13 @@ void Novelty::observe(double y, double widen, double floor, double record) {
   }
   range_ = range;
   const double u = (y - median) / range;
-  level_ = u > -0.9 ? clamp(log2_of(0.5 * (1.0 + u)), kFarInside, 50.0) : kFarInside;
-  const double ln_n = log_natural(n);
-  surprise_ = (ln_n - kLn96) + level_ * (ln_n - kLn2) - kAllowance;
+  if (u > kInside) {
+    const double ln_n = log_natural(n);
+    level_ = std::min(log2_of(0.5 * (1.0 + u)), kLevelMax);
+    surprise_ = (ln_n - kLn96) + level_ * (ln_n - kLn2) - kAllowance;
+  } else {
+    level_ = surprise_ = kFarInside;
+  }
   evidence_ = level_ > -0.1 ? evidence_ + clamp(surprise_, -3.0, options_.cap) : 0.6 * evidence_ - 1.0;
   evidence_ = clamp(evidence_, 0.0, kEvidenceMax);
   if (level_ > kHold) {
