@@ -7,11 +7,10 @@ collapse. A recovery is released when the episode opened by the accident is clos
     python3 bench/ghost_score.py bench/recorded/ghost --argus build/argus
 
 Each run is NAME.jsonl.gz with NAME.meta.json beside it: kind ghost | recovery, onset_step, recovered_step, collapse_step.
-Runs are split in halves by a hash of the name: tune on one, report the other.
+Runs are split in halves by the number in their name: even ones are for tuning, odd ones for checking.
 """
 
 import argparse
-import hashlib
 import json
 import pathlib
 import subprocess
@@ -19,7 +18,8 @@ import sys
 
 
 def half(name: str) -> str:
-    return "tune" if int(hashlib.md5(name.encode()).hexdigest(), 16) % 2 == 0 else "check"
+    """Even numbers are for tuning, odd ones for checking."""
+    return "tune" if int("".join(c for c in name if c.isdigit()) or 0) % 2 == 0 else "check"
 
 
 def decisions(argus: str, path: pathlib.Path) -> list[dict]:
@@ -52,7 +52,7 @@ def score_recovery(meta: dict, answers: list[dict], within: int) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path("bench/recorded/ghost"))
     parser.add_argument("--argus", default="build/argus")
     parser.add_argument("--half", choices=["tune", "check", "all"], default="all")
     parser.add_argument("--within", type=int, default=60, help="steps a recovery may stay open")

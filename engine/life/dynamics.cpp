@@ -1,5 +1,6 @@
 #include "engine/life/dynamics.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/math.h"
@@ -14,6 +15,8 @@ constexpr int kEnough = 48;           // learned observations before a baseline 
 constexpr int kStale = 32;            // observations without a value: the channel is not observed any more
 constexpr double kClip = 3.0;         // spreads one value may move the baseline by
 constexpr double kReach = 32.0;       // spreads beyond which a value counts no more
+constexpr double kRise = 1.02;        // of the rate over 16 observations: below it the rate stands
+constexpr double kGrowth = 1.1;       // of one rise over the one before: a straight ramp has 1
 constexpr double kResolution = 1e-3;  // of a logarithm or a cosine: below it nothing is told apart
 
 /// A scalar that can be put on a logarithm. 0 when it cannot.
@@ -53,6 +56,13 @@ void DynamicsChannel::adopt() {
   recent_ = frozen_ = live_;
 }
 
+void RateGrowth::observe(double rate) {
+  rates_.push(rate);
+  if (!rates_.full()) return;
+  const double first = rates_[0], middle = rates_[16], last = rates_[32];
+  growing_ = last > kRise * middle && last - middle > kGrowth * std::max(0.0, middle - first);
+}
+
 void Dynamics::observe(const View& v, bool learn, std::int64_t now) {
   const Scalars& s = v.step.scalars;
   if (v.t.loss.started() && s.has(Field::kLoss) && std::isfinite(s[Field::kLoss])) {
@@ -62,6 +72,7 @@ void Dynamics::observe(const View& v, bool learn, std::int64_t now) {
   const double g = positive(s, Field::kGradNorm), u = positive(s, Field::kUpdateNorm),
                lr = positive(s, Field::kLearningRate);
   const double lg = g > 0.0 ? log_natural(g) : 0.0, lu = u > 0.0 ? log_natural(u) : 0.0;
+  if (lr > 0.0) rate_.observe(lr);
   if (g > 0.0 && !v.t.gradient.saturated()) {
     feed(kGradient, lg, learn, now);
     if (has_before_) feed(kRoughness, std::fabs(lg - gradient_before_), learn, now);

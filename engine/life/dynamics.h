@@ -10,6 +10,7 @@
 
 #include <array>
 
+#include "engine/ring.h"
 #include "engine/view.h"
 
 namespace argus::engine {
@@ -50,9 +51,31 @@ class DynamicsChannel {
   Level live_, recent_, frozen_;
 };
 
+/// A learning rate that feeds on itself.
+///
+/// A planned restoration after a cut is straight or levels off; a rate driven by the loss it causes grows in proportion
+/// to itself and has no end in sight. So what is asked is not whether the rate rises but whether its rise grows.
+class RateGrowth {
+ public:
+  void observe(double rate);
+  /// The rate rose over the last 16 observations, and by more than over the 16 before.
+  bool growing() const { return growing_; }
+
+  template <class Archive>
+  void visit(Archive& ar) {
+    ar(rates_, growing_);
+  }
+
+ private:
+  Fifo<double, 33> rates_;
+  bool growing_ = false;
+};
+
 class Dynamics {
  public:
   void observe(const View& v, bool learn, std::int64_t now);
+  /// The learning rate feeds on itself.
+  bool rate_growing() const { return rate_.growing(); }
   /// Largest upward deviation of what tells damage from recovery, in spreads: of the loss, and of the update per
   /// learning rate, else of the update, else of the gradient norm and its roughness. Downward is no damage: signals
   /// watch for collapse.
@@ -69,7 +92,7 @@ class Dynamics {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(channels_, gradient_before_, has_before_);
+    ar(channels_, rate_, gradient_before_, has_before_);
   }
 
  private:
@@ -77,6 +100,7 @@ class Dynamics {
   void feed(Channel c, double x, bool learn, std::int64_t now) { channels_[c].observe(x, learn, now); }
 
   std::array<DynamicsChannel, kChannels> channels_{};
+  RateGrowth rate_;
   double gradient_before_ = 0.0;
   bool has_before_ = false;
 };

@@ -6,10 +6,16 @@ namespace argus::engine {
 namespace {
 
 constexpr int kQuiet = 8;       // observations without pressure that end an unconfirmed rise
-constexpr int kInside = 30;     // ... with all channels inside that end a confirmed one
+constexpr int kInside = 28;     // ... with all channels inside that end a confirmed one
 constexpr double kBack = 1.5;   // spreads within which a channel counts as back
 constexpr double kShown = 6.0;  // spreads beyond which the damage is worth a pressure of its own
 constexpr int kReAnchor = 250;  // quiet observations after which the level is the run's new one
+
+/// Some signal other than that of the weights is active. An accident moves the weights for good, and they are measured
+/// over tens of observations, so the way back shows once more; what a ghost is about, the optimizer, is not in it.
+bool speaks_of_the_optimizer(const Context& c) {
+  return (c.active_mask() & ~(1u << static_cast<unsigned>(SignalKind::kRepresentationalCollapse))) != 0;
+}
 
 }  // namespace
 
@@ -48,8 +54,12 @@ void EpisodeKeeper::observe(const Context& c, std::int64_t onset) {
     if (quiet_ >= kQuiet) close();
     return;
   }
-  const bool inside = dynamics_.damage(c.now) <= kBack;
-  inside_ = inside && c.fused <= 1 ? inside_ + 1 : 0;
+  const bool inside = dynamics_.damage(c.now) <= kBack && !dynamics_.rate_growing();
+  if (!inside || (c.fused >= 2 && speaks_of_the_optimizer(c))) {
+    inside_ = 0;
+  } else if (c.fused <= 1) {
+    ++inside_;
+  }
   ghost_ = c.fused == 0 && !inside ? ghost_ + 1 : 0;
   if (quiet_ > 0 && inside_ >= kInside) {
     close();
