@@ -7,10 +7,13 @@
 //   w.end_object();
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace argus::wire {
 
@@ -28,10 +31,11 @@ class JsonWriter {
 
   /// `name` must need no escaping: it is one of ours.
   void key(std::string_view name) {
-    separate();
-    out_ += '"';
-    out_ += name;
-    out_ += "\":";
+    char* at = extend(name.size() + 3);
+    *at++ = '"';
+    at = std::copy(name.begin(), name.end(), at);
+    *at++ = '"';
+    *at = ':';
     fresh_ = true;
   }
 
@@ -51,25 +55,32 @@ class JsonWriter {
   void string(std::string_view value);
   /// One of our own words, which need no escaping.
   void word(std::string_view value) {
-    separate();
-    out_ += '"';
-    out_ += value;
-    out_ += '"';
+    char* at = extend(value.size() + 2);
+    *at++ = '"';
+    at = std::copy(value.begin(), value.end(), at);
+    *at = '"';
   }
   /// A value that is JSON already.
-  void raw(std::string_view json) {
-    separate();
-    out_ += json;
-  }
+  void raw(std::string_view json) { std::copy(json.begin(), json.end(), extend(json.size())); }
 
  private:
   void separate() {
     if (!fresh_) out_ += ',';
     fresh_ = false;
   }
+  // Room for a value of `size` bytes behind the comma it may need: one growth of the string instead of one per
+  // character.
+  char* extend(std::size_t size) {
+    const std::size_t old = out_.size();
+    const std::size_t comma = fresh_ ? 0 : 1;
+    out_.resize(old + comma + size);
+    char* const at = out_.data() + old;
+    if (comma != 0) *at = ',';
+    fresh_ = false;
+    return at + comma;
+  }
   void open(char bracket) {
-    separate();
-    out_ += bracket;
+    *extend(1) = bracket;
     fresh_ = true;
   }
   void close(char bracket) {
