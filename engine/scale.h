@@ -26,7 +26,7 @@ class BinaryUnit {
   /// The natural logarithm of a restored value, from that of a normalised one.
   double restore_log(double y) const { return y + exponent_ * 0.693147180559945309; }
   /// Back to the stream's own units; +-inf where that overflows.
-  double restore(double y) const { return std::ldexp(y, exponent_); }
+  double restore(double y) const { return y * up_[0] * up_[1]; }
 
   template <class Archive>
   void visit(Archive& ar) {
@@ -37,16 +37,17 @@ class BinaryUnit {
 
  private:
   static constexpr double kLimit = 1e30;
-  /// 2^-exponent as two exact factors: one alone would overflow for a stream of subnormal numbers.
+  /// 2^-exponent and 2^exponent as two exact factors each: one alone would overflow for a stream of subnormal numbers.
   void set_exponent(std::int32_t exponent) {
     exponent_ = exponent;
     const std::int32_t half = exponent > 1000 || exponent < -1000 ? exponent / 2 : 0;
     down_ = {std::ldexp(1.0, half - exponent), std::ldexp(1.0, -half)};
+    up_ = {std::ldexp(1.0, exponent - half), std::ldexp(1.0, half)};
   }
 
   bool known_ = false;
   std::int32_t exponent_ = 0;
-  std::array<double, 2> down_ = {1.0, 1.0};
+  std::array<double, 2> down_ = {1.0, 1.0}, up_ = {1.0, 1.0};
 };
 
 }  // namespace argus::engine

@@ -34,9 +34,11 @@ struct Reading {
   double center = 0.0;
   Band baseline;
 
-  /// Value and baseline from the novelty the signal rests on; `own` maps to the observable's own units, rising or falling.
+  /// Value and baseline of an active signal, from the novelty it rests on; `own` maps to the observable's own units,
+  /// rising or falling. To be called last.
   template <class Own>
   void describe(const Novelty& n, double at, Own own) {
+    if (severity < 1.0) return;
     value = own(at);
     if (!n.ready()) return;
     center = own(static_cast<double>(n.median()));

@@ -37,8 +37,8 @@ Reading GradientExplosion::observe(const View& v) {
   r.severity = std::max({fused / kConfirm, update / (2.0 * kConfirm), lr});
   consequential_ = update >= kConfirm || lr >= 1.0 || t.loss.raw().level() > -0.5 || t.loss.rise() > 0.3 ||
                    t.weights.motion_evidence() > 0.5 * kConfirm;
-  r.describe(t.gradient.novelty(), t.gradient.last(), [&](double x) { return t.gradient.restore(x); });
   if (v.t.nonfinite) r.severity = std::max(r.severity, 1.0);
+  r.describe(t.gradient.novelty(), t.gradient.last(), [&](double x) { return t.gradient.restore(x); });
   return r;
 }
 

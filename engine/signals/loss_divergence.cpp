@@ -76,9 +76,9 @@ double LossDivergence::relapse_evidence(const View& v) const {
 Reading LossDivergence::observe(const View& v) {
   Reading r;
   r.severity = std::max({novelty_evidence(v) / kConfirm, slow_evidence(v), sudden_evidence(v), relapse_evidence(v)});
+  if (v.t.nonfinite) r.severity = std::max(r.severity, 2.0);
   const LossTracker& loss = v.t.loss;
   r.describe(loss.raw(), loss.last(), [&](double x) { return loss.restore(x); });
-  if (v.t.nonfinite) r.severity = std::max(r.severity, 2.0);
   return r;
 }
 

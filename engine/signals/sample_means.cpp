@@ -21,10 +21,10 @@ void JointDrift::observe(const View& v) {
 Reading sample_mean_reading(const SampleMean& mean, double sign, const View& v, bool joint) {
   Reading r;
   const double excess = mean.rise.excess();
-  r.describe(mean.novelty, mean.last, [sign](double x) { return sign * x; });
   r.severity = mean.novelty.evidence() / constants::kConfirm;
   if (joint && excess > kJointMember) r.severity = std::max(r.severity, excess / kJointMember);
   if (mean.rise.over() >= 3 && v.now >= kSettled) r.severity = std::max(r.severity, excess / kAlone);
+  r.describe(mean.novelty, mean.last, [sign](double x) { return sign * x; });
   return r;
 }
 

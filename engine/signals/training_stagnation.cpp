@@ -8,10 +8,11 @@ constexpr double kStill = 6.0;  // observations without an update
 Reading TrainingStagnation::observe(const View& v) {
   Reading r;
   const UpdateTracker& u = v.t.update;
-  r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(x); });
   r.severity = v.t.dead.severity();
-  if (v.t.loss.converged()) return r;
-  r.severity = std::max({r.severity, v.t.weights.stillness().severity(), v.t.update.still() / kStill, v.t.schedule.stalled() / kStill});
+  if (!v.t.loss.converged()) {
+    r.severity = std::max({r.severity, v.t.weights.stillness().severity(), u.still() / kStill, v.t.schedule.stalled() / kStill});
+  }
+  r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(x); });
   return r;
 }
 
