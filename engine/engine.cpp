@@ -12,6 +12,7 @@
 #include "engine/life/notes.h"
 #include "engine/life/signal_book.h"
 #include "engine/life/state_codec.h"
+#include "engine/prior.h"
 #include "engine/signals/registry.h"
 
 namespace argus::engine {
@@ -20,6 +21,7 @@ namespace {
 
 /// Everything a decision depends on.
 struct Core {
+  Prior prior;
   Ledger ledger;
   Trackers trackers;
   SignalBank signals;
@@ -38,16 +40,18 @@ struct Core {
   void restart();
   void judge(const Step& step);
   void conclude(const Context& c);
+  void consult_prior(const Step& step);
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(ledger, trackers, signals, fusion, book, episodes, checkpoints, advisor, notes);
+    ar(prior, ledger, trackers, signals, fusion, book, episodes, checkpoints, advisor, notes);
     ar(now, observed, segment_begun, engine_changed);
     visit_decision(ar, decision);
   }
 };
 
 void Core::restart() {
+  prior.restart();
   trackers.restart();
   signals = SignalBank();
   fusion = Fusion();
@@ -68,6 +72,18 @@ void Core::judge(const Step& step) {
   const int fused = fusion.observe(view, {severity, signals.explosion_consequential(), signals.joint_drift()});
   book.observe(view, signals.readings(), decision.signals);
   conclude(Context{step, view, decision.signals, observed, fused, calibrating(trackers)});
+  consult_prior(step);
+}
+
+/// Speaks for the run while its own baseline cannot; touches the answer alone.
+void Core::consult_prior(const Step& step) {
+  prior.observe(step, observed);
+  Decision& d = decision;
+  if (!d.calibrating || !prior.speaks()) return;
+  d.calibrating = false;
+  if (!d.expected_loss) d.expected_loss = prior.expected_loss();
+  if (!d.expected_grad_norm) d.expected_grad_norm = prior.expected_grad_norm();
+  if (prior.gross() && d.harm_pressure == 0) d.harm_pressure = 1;
 }
 
 void Core::conclude(const Context& c) {
@@ -124,7 +140,7 @@ const Decision& Engine::State::acknowledge(const Step& step, Reception reception
   return reply;
 }
 
-Engine::Engine(ModelFamily) : state_(std::make_unique<State>()) {}
+Engine::Engine(ModelFamily hint) : state_(std::make_unique<State>()) { state_->core.prior = Prior(hint); }
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;

@@ -27,7 +27,8 @@ inline constexpr std::string_view kEngineVersion = "0.1.0";
 /// construction. Not thread-safe: one engine belongs to one run and is fed in order by one thread at a time.
 class Engine {
  public:
-  /// `hint` shortens calibration; it cannot add an alarm and is without effect after kPriorWashoutSteps.
+  /// `hint` shortens calibration; it cannot add an alarm and is without effect after kPriorWashoutSteps observations
+  /// (prior.h). Without one the first Step.family other than kOther is the hint.
   explicit Engine(ModelFamily hint = ModelFamily::kOther);
   ~Engine();
   Engine(Engine&&) noexcept;
@@ -47,7 +48,8 @@ class Engine {
   /// Size of the state in bytes as held in memory (fixed) .
   static std::size_t state_bytes() noexcept;
 
-  /// Versioned, checksummed bytes (docs/formats/engine-state.md). A restored engine makes the same later decisions, bit for bit.
+  /// Versioned, checksummed bytes (docs/formats/engine-state.md). A restored engine makes the same later decisions, bit
+  /// for bit.
   std::vector<std::byte> save() const;
 
   /// kMalformed on torn or tampered bytes, kUnsupported on another version of the state.

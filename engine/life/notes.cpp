@@ -86,8 +86,7 @@ void NoteKeeper::announce(NoteKind kind, std::int64_t step, double value) {
 }
 
 bool NoteKeeper::adopted_regime(const Trackers& t) {
-  const std::int32_t adopted =
-      t.loss.raw().readopted() + t.gradient.novelty().readopted() + t.update.novelty().readopted();
+  const std::int32_t adopted = t.loss.raw().readopted() + t.gradient.novelty().readopted();
   const std::int32_t now[3] = {t.loss.fast().suspicion(), t.loss.slow().suspicion(), t.gradient.fall().suspicion()};
   bool changed = adopted > adopted_;
   for (std::size_t i = 0; i < 3; ++i) {
