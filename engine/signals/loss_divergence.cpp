@@ -7,14 +7,14 @@ namespace {
 constexpr double kConfirm = constants::kConfirm;
 constexpr double kMaterial = 0.1;  // share of the progress given back that matters
 constexpr double kNormRise = 3.0;  // noise units of the log norm above its lowest
-constexpr double kMaterialAlone = 0.3;
-constexpr double kMaterialAgainst = 0.8;
-constexpr double kMaterialNow = 0.3;
+constexpr double kMaterialAlone = 0.3;  // ... when no update norm is there to agree
+constexpr double kMaterialAgainst = 0.8;  // ... when the update norm was asked and does not agree
+constexpr double kMaterialNow = 0.3;  // ... of the newest value, for sudden evidence
 constexpr double kSlow = 0.65;      // draw-up excess that confirms, for 4 observations
-constexpr double kSlowRange = 0.7;
-constexpr double kProgress = 5.0;
-constexpr double kSudden = 2.0;
-constexpr double kAgree = 0.5;
+constexpr double kSlowRange = 0.7;  // share of the recent range of the smoothed loss the rise must cover
+constexpr double kProgress = 5.0;  // noise units of fall that count as progress
+constexpr double kSudden = 2.0;  // draw-up excess of a shift within 24 observations, without further conditions
+constexpr double kAgree = 0.5;  // draw-up excess at which another stream agrees
 
 /// With update norms at hand, a slow rise of the loss alone is not enough: something that moves it must have changed
 /// too.

@@ -7,7 +7,7 @@
 namespace argus::engine {
 namespace {
 constexpr double kResolution = 1e-5;  // of a logarithm: six printed digits
-constexpr int kShort = 8, kLong = 32;
+constexpr int kShort = 8, kLong = 32;  // observations over which speed is taken: sudden and slow
 }  // namespace
 
 void Stillness::observe(double a, double b) {
