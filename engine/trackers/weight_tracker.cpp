@@ -7,7 +7,7 @@
 namespace argus::engine {
 namespace {
 constexpr double kResolution = 1e-5;  // of a logarithm: six printed digits
-constexpr int kShort = 8, kLong = 32;  // observations over which speed is taken: sudden and slow
+constexpr int kShort = 8;  // observations over which sudden speed is taken; slow speed is over the whole Fifo
 }  // namespace
 
 void Stillness::observe(double a, double b) {
