@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, diverging_run, healthy_run, write_jsonl
 
 OTHERS = [Path(path) for path in os.environ.get("ARGUS_BIN_OTHERS", "").split(":") if path]
-RECORDED = sorted((ROOT / "bench" / "recorded").glob("*.jsonl.gz"))
+RECORDED = sorted((ROOT / "bench" / "recorded").rglob("*.jsonl.gz"))
 
 
 def replay(program: Path, file: Path) -> bytes:

@@ -62,8 +62,8 @@ STANDARD = set(
     variant vector version ranges format source_location expected""".split()
 )
 
-TESTS = r".*_test\.cpp|.*_for_test\..*|tests/.*|python/tests/.*"
-LIBRARIES = r"(base|engine|wire|store|runs|server|client|probe)/(?!.*_test\.cpp)"
+TESTS = r".*_test\.cpp|.*_for_test\..*|[a-z]+/testing/.*|tests/.*|python/tests/.*"
+LIBRARIES = r"(base|engine|wire|store|runs|server|client|probe)/(?!.*_test\.cpp|testing/)"
 # (where, pattern, what to do instead)
 BANNED = [
     (r".*", r"std::(ranges::)?views\b|#include <ranges>", "write the loop: Clang 14 cannot compile range adaptors"),
@@ -85,17 +85,17 @@ BANNED = [
         "wait on a condition: a sleep is slow when it works and wrong when it does not",
     ),
     (
-        r"engine/(?!.*_test\.cpp)",
+        r"engine/(?!.*_test\.cpp|testing/)",
         r"#include <(thread|mutex|atomic|chrono|cstdio|cstdlib|filesystem|random|future)>",
         "nothing: the engine is pure",
     ),
     (
-        r"engine/(?!.*_test\.cpp|testdata/)",
+        r"engine/(?!.*_test\.cpp|testdata/|testing/)",
         r"std::(exp2?|expm1|log|log2|log10|log1p|pow|cbrt|hypot|sin|cos|tan|a?tanh?|sinh|cosh|erfc?|[tl]gamma)\(|\bfma\(",
         "engine/math.h: the C library's last bit differs between machines",
     ),
     (
-        r"(base|engine|wire|store|runs|server|client|probe|cli)/(?!.*_test\.cpp)",
+        r"(base|engine|wire|store|runs|server|client|probe|cli)/(?!.*_test\.cpp|testing/)",
         r"\bthrow\b",
         "return Status or Result: our C++ does not throw",
     ),
