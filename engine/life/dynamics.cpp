@@ -17,25 +17,25 @@ constexpr double kClip = 3.0;         // spreads one value may move the baseline
 constexpr double kReach = 32.0;       // spreads beyond which a value counts no more
 constexpr double kRise = 1.02;        // of the rate over 16 observations: below it the rate stands
 constexpr double kGrowth = 1.1;       // of one rise over the one before: a straight ramp has 1
-constexpr double kResolution = 1e-3;  // of a logarithm or a cosine: below it nothing is told apart
 
 /// A scalar that can be put on a logarithm. 0 when it cannot.
 double positive(const Scalars& s, Field f) { return s.has(f) && std::isfinite(s[f]) && s[f] > 0.0 ? s[f] : 0.0; }
 
 }  // namespace
 
-void DynamicsChannel::observe(double x, bool learn, std::int64_t now) {
+void DynamicsChannel::observe(double x, bool learn, std::int64_t now, double resolution) {
+  resolution_ = resolution;
   ++seen_;
   last_seen_ = now;
   if (learned_ >= kEnough) {  // one wild value must not be remembered for hundreds
-    const double reach = kReach * (frozen_.spread + kResolution);
+    const double reach = kReach * (frozen_.spread + resolution_);
     x = clamp(x, frozen_.center - reach, frozen_.center + reach);
   }
   fast_ += std::max(kFast, 1.0 / seen_) * (x - fast_);
   if (!learn) return;
   ++learned_;
   const double a = std::max(kSlow, 1.0 / learned_);
-  const double clip = learned_ > 16 ? kClip * live_.spread + kResolution : 1e300;
+  const double clip = learned_ > 16 ? kClip * live_.spread + resolution_ : 1e300;
   live_.center += a * clamp(x - live_.center, -clip, clip);
   live_.spread += a * (std::min(std::fabs(fast_ - live_.center), clip) - live_.spread);
   if (learned_ % kSnapshot == 0) {
@@ -48,7 +48,7 @@ bool DynamicsChannel::observed(std::int64_t now) const { return learned_ >= kEno
 
 double DynamicsChannel::deviation(std::int64_t now) const {
   if (!observed(now)) return 0.0;
-  return (fast_ - frozen_.center) / (frozen_.spread + kResolution);
+  return (fast_ - frozen_.center) / (frozen_.spread + resolution_);
 }
 
 void DynamicsChannel::adopt() {
@@ -67,7 +67,7 @@ void Dynamics::observe(const View& v, bool learn, std::int64_t now) {
   const Scalars& s = v.step.scalars;
   if (v.t.loss.started() && s.has(Field::kLoss) && std::isfinite(s[Field::kLoss])) {
     const double scale = v.t.loss.slow().noise();
-    if (scale > 0.0) feed(kLoss, v.t.loss.last(), learn, now);
+    if (scale > 0.0) channels_[kLoss].observe(v.t.loss.last(), learn, now, kLossResolution * scale);
   }
   const double g = positive(s, Field::kGradNorm), u = positive(s, Field::kUpdateNorm),
                lr = positive(s, Field::kLearningRate);

@@ -22,8 +22,10 @@ namespace argus::engine {
 /// must not be in it.
 class DynamicsChannel {
  public:
-  /// `learn`: the run is calm, the baseline may take the value in.
-  void observe(double x, bool learn, std::int64_t now);
+  /// Below it nothing is told apart, for a logarithm.
+  static constexpr double kResolution = 1e-3;
+  /// `learn`: the run is calm, the baseline may take the value in. `resolution` in units of x.
+  void observe(double x, bool learn, std::int64_t now, double resolution = kResolution);
   /// Signed distance of the fast level from the baseline in spreads; 0 while unknown or not observed lately.
   double deviation(std::int64_t now) const;
   /// Has a baseline, and a value within the last 32 observations.
@@ -33,7 +35,7 @@ class DynamicsChannel {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(seen_, learned_, last_seen_, fast_, live_, recent_, frozen_);
+    ar(seen_, learned_, last_seen_, fast_, resolution_, live_, recent_, frozen_);
   }
 
  private:
@@ -47,7 +49,7 @@ class DynamicsChannel {
   };
   std::int32_t seen_ = 0, learned_ = 0;
   std::int64_t last_seen_ = 0;
-  double fast_ = 0.0;
+  double fast_ = 0.0, resolution_ = kResolution;
   Level live_, recent_, frozen_;
 };
 
@@ -98,6 +100,9 @@ class Dynamics {
  private:
   enum Channel : std::uint8_t { kLoss, kGradient, kUpdate, kUpdatePerLr, kRoughness };
   void feed(Channel c, double x, bool learn, std::int64_t now) { channels_[c].observe(x, learn, now); }
+
+  /// Of the loss's own noise: the loss has a unit, so its resolution must have it too.
+  static constexpr double kLossResolution = 0.01;
 
   std::array<DynamicsChannel, kChannels> channels_{};
   RateGrowth rate_;

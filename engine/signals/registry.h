@@ -16,6 +16,10 @@
 
 namespace argus::engine {
 
+using Signals = std::tuple<LossDivergence, GradientExplosion, VanishingGradients, Oscillation, TrainingStagnation,
+                           DistributionShift, ConfidenceCollapse, EntropyDrift, OutlierBatch, LabelNoise,
+                           RepresentationalCollapse>;
+
 class SignalBank {
  public:
   std::array<double, kSignalCount> observe(const View& v) {
@@ -48,9 +52,7 @@ class SignalBank {
   }
   std::array<Reading, kSignalCount> readings_{};  // of this step only: not state
   JointDrift joint_;
-  std::tuple<LossDivergence, GradientExplosion, VanishingGradients, Oscillation, TrainingStagnation, DistributionShift,
-             ConfidenceCollapse, EntropyDrift, OutlierBatch, LabelNoise, RepresentationalCollapse>
-      signals_;
+  Signals signals_;
 };
 
 }  // namespace argus::engine
