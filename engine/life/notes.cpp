@@ -85,11 +85,12 @@ void NoteKeeper::announce(NoteKind kind, std::int64_t step, double value) {
   shown_[static_cast<std::size_t>(kind)] = Shown{kShownFor, step, value};
 }
 
+/// Of what speaks upward: a norm that falls as the run converges ends under suspicion in every third healthy run.
 bool NoteKeeper::adopted_regime(const Trackers& t) {
   const std::int32_t adopted = t.loss.raw().readopted() + t.gradient.novelty().readopted();
-  const std::int32_t now[3] = {t.loss.fast().suspicion(), t.loss.slow().suspicion(), t.gradient.fall().suspicion()};
+  const std::int32_t now[2] = {t.loss.fast().suspicion(), t.loss.slow().suspicion()};
   bool changed = adopted > adopted_;
-  for (std::size_t i = 0; i < 3; ++i) {
+  for (std::size_t i = 0; i < 2; ++i) {
     changed = changed || (suspicion_[i] >= kAdoptedSuspicion && now[i] == 0);
     suspicion_[i] = now[i];
   }

@@ -87,8 +87,8 @@ class NoteKeeper {
   Overfitting overfitting_;
   NoProgress no_progress_;
   std::array<Shown, kNoteCount> shown_{};
-  std::int32_t adopted_ = 0;                 ///< regimes adopted so far, over the main streams
-  std::array<std::int32_t, 3> suspicion_{};  ///< of the slow observers, one step ago
+  std::int32_t adopted_ = 0;                 ///< regimes adopted so far, loss and gradient norm
+  std::array<std::int32_t, 2> suspicion_{};  ///< of the loss's draw-ups, one step ago
   std::int64_t schedule_step_ = -1;
 };
 
