@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from argus._native import Decision, Signal
 
@@ -23,9 +24,9 @@ def number(value: float) -> str:
 
 
 def _signal(signal: Signal) -> str:
-    text = f"{signal.name} since step {signal.since_step}: {number(signal.value)}"
+    text = f"{signal.name} since step {signal.since_step}"
     if signal.high > signal.low:
-        text += f" (usual here {number(signal.low)} to {number(signal.high)})"
+        text += f", {number(signal.value)} (usual here {number(signal.low)} to {number(signal.high)})"
     return text
 
 
@@ -56,8 +57,9 @@ class Announcer:
     prints at most three lines and the one that says it is clear.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, write: Callable[[str], None] = say) -> None:
         self._quiet = quiet
+        self._write = write
         self._peak = 0
         self._opened_step = 0
 
@@ -75,4 +77,4 @@ class Announcer:
 
     def _print(self, text: str) -> None:
         if not self._quiet:
-            say(text)
+            self._write(text)

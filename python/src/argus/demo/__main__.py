@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-import argus
-from argus._report import rise
+from argus._report import Announcer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a smaller model and fewer steps")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads torch may use (default: 2)")
     options = parser.parse_args(arguments)
+    # Threads that spin while they wait make a small model ten times slower on a machine with other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch
     except ImportError:
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     records = []
     for story in runs.stories():
         print(f"{story.title}\n  {story.account.format(onset=plan.onset, accident_steps=plan.accident_steps)}")
-        record = runs.train(story, plan, corpus, _announce)
+        record = runs.train(story, plan, corpus, Announcer(quiet=False, write=_print).update)
         records.append(record)
         for line in page.summary(record, records[0]):
             print(f"  = {line}")
@@ -52,11 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _announce(decision: argus.Decision) -> None:
-    if decision.harm_pressure:
-        print(f"  argus: {rise(decision)}", flush=True)
-    else:
-        print(f"  argus: step {decision.step}: pressure 0, clear again", flush=True)
+def _print(text: str) -> None:
+    print(f"  argus: {text}", flush=True)
 
 
 if __name__ == "__main__":

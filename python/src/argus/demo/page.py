@@ -55,7 +55,12 @@ def summary(record: Record, twin: Record) -> list[str]:
         return out
     back = returned_steps(record.losses, twin.losses, plan.onset + plan.accident_steps, lost)
     if record.story.name == "accident":
-        out.append(f"in between, {back} steps with the loss back beside the healthy twin's")
+        history = record.history
+        assert history is not None
+        start = plan.onset + plan.accident_steps
+        least = min(history["harm_pressure"].tolist()[start:lost], default=0)
+        held = f"argus held pressure {least} or more throughout" if least else "the pressure went back to 0 in it"
+        out.append(f"in between, {back} steps with the loss back beside the healthy twin's; {held}")
     lead = (
         ""
         if alarm is None
@@ -99,14 +104,15 @@ def _x(index: int, steps: int) -> float:
 
 
 def _line(values: Sequence[float], axis: _Axis, kind: str) -> str:
-    """A path through the finite values; a gap where there is none."""
-    parts, pen = [], "M"
+    """A path through the values; it leaves the chart where they do, and has a gap where there is no finite one."""
+    parts, pen, off = [], "M", False
     for i, value in enumerate(values):
-        if math.isfinite(value):
-            parts.append(f"{pen}{_x(i, len(values)):.1f} {axis.y(value):.1f}")
-            pen = "L"
-        else:
-            pen = "M"
+        above = value > axis.high
+        if math.isnan(value) or (above and off) or (above and math.isinf(value) and pen == "M"):
+            pen, off = "M", above
+            continue
+        parts.append(f"{pen}{_x(i, len(values)):.1f} {axis.y(value):.1f}")
+        pen, off = ("M", True) if above else ("L", False)
     return f'<path class="{kind}" d="{"".join(parts)}"/>'
 
 
@@ -230,6 +236,10 @@ def _chart(record: Record, twin: Record) -> str:
     if record is not twin:
         out.append(_line(smoothed(twin.losses), loss_axis, "twin"))
     out.append(_line(record.losses, loss_axis, "loss"))
+    off = next((i for i, loss in enumerate(record.losses) if loss > loss_axis.high or not math.isfinite(loss)), None)
+    if off is not None and record is not twin:
+        x, y = _x(off, steps), loss_axis.top
+        out.append(f'<text class="off" x="{x + 4:.1f}" y="{y + 40:.0f}">off the chart</text>')
     out.append(_frame(norm_axis, "Gradient norm", steps))
     out.append(
         _band(history["expected_grad_norm_low"].tolist(), history["expected_grad_norm_high"].tolist(), norm_axis)
@@ -240,7 +250,7 @@ def _chart(record: Record, twin: Record) -> str:
     out.append(_pressure(history, y + 34, steps))
     bottom = y + 34 + 48
     out.append(_marks(record, twin, 30, bottom))
-    for step in range(0, steps, 100):
+    for step in range(0, steps - steps // 20, 100):
         x = _x(step, steps)
         out.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18:.0f}" text-anchor="middle">{step}</text>')
     out.append(f'<text class="tick" x="{_WIDTH - _RIGHT}" y="{bottom + 18:.0f}" text-anchor="end">step</text>')

@@ -24,12 +24,12 @@ BETAS = (0.9, 0.95)
 class Plan:
     """How long, and when it goes wrong. All in steps."""
 
-    steps: int = 640
+    steps: int = 620
     onset: int = 220
     accident_steps: int = 4
     context: int = 64
     batch_size: int = 12
-    shape: Shape = Shape()
+    shape: Shape = Shape(width=80, layers=3)
     seed: int = 1
 
 
@@ -88,9 +88,9 @@ def stories() -> list[Story]:
         Story(
             "accident",
             "A learning-rate accident, and a recovery that is none",
-            "For {accident_steps} steps from step {onset} the learning rate is 30 times too high, then it is put back. The loss comes "
+            "For {accident_steps} steps from step {onset} the learning rate is 16 times too high, then it is put back. The loss comes "
             "back as well. But from then on Adam's second moments are stale: they only decay, and every step is a little larger.",
-            lambda plan, step: 30.0 if plan.onset <= step < plan.onset + plan.accident_steps else 1.0,
+            lambda plan, step: 16.0 if plan.onset <= step < plan.onset + plan.accident_steps else 1.0,
             StaleSecondMoments(),
         ),
         Story(
