@@ -1,18 +1,25 @@
-// Decisions over recorded runs in a compact form, with chosen observables withheld: what bench/ablation.py scores.
+// Decisions over recorded runs in a compact form, over and over: what bench/ablation.py scores.
 //
-//     ablation_replay [--without NAME]... FILE...
+//     ablation_replay FILE... < commands
 //
-// A line `run FILE` before each run, then per step `STEP PRESSURE ACTIVE NOTES [ID...]`: the two sets as hexadecimal bits in
-// the order of decision.h, and the samples named.
+// reads every run into memory and then obeys one command a line: `set NAME VALUE` (a constant; only in the copy of the
+// engine that bench/ablation.py makes), `without NAME` (withhold an observable), and `run`, which replays every file,
+// prints and takes all of it back. A run prints `run FILE`, then per step `STEP PRESSURE ACTIVE [ID...]`: the set of
+// active signals as hexadecimal bits in the order of decision.h, and the samples named. `end` follows the last one.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iostream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cli/input/step_source.h"
 #include "engine/engine.h"
+#ifdef ARGUS_TUNED
+#include "engine/tuned.h"
+#endif
 
 namespace {
 
@@ -62,6 +69,31 @@ class Clip {
   std::vector<double> first_;
 };
 
+struct Run {
+  std::string path;
+  std::vector<argus::wire::StepMessage> steps;
+};
+
+bool read_run(const std::string& path, Run& run) {
+  argus::cli::InputOptions options;
+  options.run_id = "run";
+  auto opened = argus::cli::open_steps(path, options);
+  if (!opened) {
+    std::fprintf(stderr, "%s: %s\n", path.c_str(), opened.error().message.c_str());
+    return false;
+  }
+  run.path = path;
+  for (auto& source = *opened;;) {
+    const auto next = source->next();
+    if (next == argus::cli::StepSource::Next::kEnd) return true;
+    if (next != argus::cli::StepSource::Next::kRecord) {
+      std::fprintf(stderr, "%s: %s\n", path.c_str(), source->error().message.c_str());
+      return false;
+    }
+    for (const argus::wire::StepMessage& message : source->steps()) run.steps.push_back(message);
+  }
+}
+
 void print_id(const argus::wire::SampleIds& ids, std::size_t i) {
   if (i >= ids.size()) return;
   const auto& id = ids[i];
@@ -74,41 +106,25 @@ void print_id(const argus::wire::SampleIds& ids, std::size_t i) {
 }
 
 void print(const argus::wire::StepMessage& message, const argus::engine::Decision& d) {
-  unsigned active = 0, notes = 0;
+  unsigned active = 0;
   for (std::size_t i = 0; i < d.signals.size(); ++i) active |= d.signals[i].active ? 1u << i : 0u;
-  for (std::size_t i = 0; i < d.notes.size(); ++i) notes |= d.notes[i].present ? 1u << i : 0u;
-  std::printf("%lld %d %x %x", static_cast<long long>(message.head.step), d.harm_pressure, active, notes);
+  std::printf("%lld %d %x", static_cast<long long>(message.head.step), d.harm_pressure, active);
   for (std::uint32_t i = 0; i < d.spike_count; ++i) print_id(message.sample_ids, d.spike_indices[i]);
   std::putchar('\n');
 }
 
-bool replay(const std::string& path, const Mask& mask) {
-  argus::cli::InputOptions options;
-  options.run_id = "run";
-  auto opened = argus::cli::open_steps(path, options);
-  if (!opened) {
-    std::fprintf(stderr, "%s: %s\n", path.c_str(), opened.error().message.c_str());
-    return false;
-  }
-  std::printf("run %s\n", path.c_str());
+void replay(const Run& run, const Mask& mask) {
+  std::printf("run %s\n", run.path.c_str());
   argus::engine::Engine engine;
   Clip clip;
-  for (auto& source = *opened;;) {
-    const auto next = source->next();
-    if (next == argus::cli::StepSource::Next::kEnd) return true;
-    if (next != argus::cli::StepSource::Next::kRecord) {
-      std::fprintf(stderr, "%s: %s\n", path.c_str(), source->error().message.c_str());
-      return false;
-    }
-    for (const argus::wire::StepMessage& message : source->steps()) {
-      argus::engine::Step step = message.view();
-      for (const Field f : mask.fields) step.scalars.clear(f);
-      if (mask.samples) step.samples = {};
-      if (mask.restarts) step.lr_restarted = false;
-      if (mask.clipped && step.scalars.has(Field::kGradNorm))
-        step.scalars.set(Field::kGradNorm, clip.apply(step.scalars[Field::kGradNorm]));
-      print(message, engine.observe(step));
-    }
+  for (const argus::wire::StepMessage& message : run.steps) {
+    argus::engine::Step step = message.view();
+    for (const Field f : mask.fields) step.scalars.clear(f);
+    if (mask.samples) step.samples = {};
+    if (mask.restarts) step.lr_restarted = false;
+    if (mask.clipped && step.scalars.has(Field::kGradNorm))
+      step.scalars.set(Field::kGradNorm, clip.apply(step.scalars[Field::kGradNorm]));
+    print(message, engine.observe(step));
   }
 }
 
@@ -124,21 +140,39 @@ bool withhold(std::string_view name, Mask& mask) {
   return false;
 }
 
+bool obey(const std::string& line, const std::vector<Run>& runs, Mask& mask) {
+  std::istringstream words(line);
+  std::string verb, name;
+  words >> verb >> name;
+  if (verb == "without") return withhold(name, mask);
+#ifdef ARGUS_TUNED
+  double value = 0.0;
+  std::replace(name.begin(), name.end(), '~', ' ');
+  if (verb == "set") return (words >> value) && argus::tuned::set(name, value);
+#endif
+  if (verb != "run") return false;
+  for (const Run& run : runs) replay(run, mask);
+  std::puts("end");
+  std::fflush(stdout);
+  mask = {};
+#ifdef ARGUS_TUNED
+  argus::tuned::restore();
+#endif
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  Mask mask;
-  std::vector<std::string> files;
+  std::vector<Run> runs(static_cast<std::size_t>(argc - 1));
   for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    if (argument != "--without") {
-      files.push_back(argument);
-    } else if (i + 1 == argc || !withhold(argv[++i], mask)) {
-      std::fprintf(stderr, "--without what?\n");
-      return 2;
-    }
+    if (!read_run(argv[i], runs[static_cast<std::size_t>(i - 1)])) return 1;
   }
-  bool ok = true;
-  for (const std::string& file : files) ok = replay(file, mask) && ok;
-  return ok ? 0 : 1;
+  Mask mask;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (obey(line, runs, mask)) continue;
+    std::fprintf(stderr, "not understood: %s\n", line.c_str());
+    return 2;
+  }
+  return 0;
 }

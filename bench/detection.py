@@ -21,10 +21,11 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).parent))
 import score
 from intervals import clopper_pearson
-from tables import replace_between, table
+from tables import fill_counts, replace_between, table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "detection.md"
+FAILURES = ROOT / "docs" / "failures.md"
 KEPT = ROOT / "build" / "detection"
 PROTOTYPE = ROOT / "bench" / "peers" / "prototype.py"
 DETECTORS = ("argus", "threshold", "ewma", "pagehinkley", "mad", "prototype")
@@ -168,6 +169,17 @@ def fault_tables(judged: dict[str, list[dict]]) -> str:
     return "\n".join(text)
 
 
+def fill_failures(rows: list[dict]) -> None:
+    """The counts of docs/failures.md: detected of recorded, by kind of fault."""
+    kinds: dict[str, list[bool]] = {}
+    for r in rows:
+        for p in r.get("parts", []):
+            kinds.setdefault(r["fault"], []).append(p["detected"])
+    missing = fill_counts(FAILURES, {kind: f"{sum(found)}/{len(found)}" for kind, found in kinds.items()})
+    if missing:
+        print(f"not in {FAILURES.name}: {', '.join(sorted(missing))}", file=sys.stderr)
+
+
 def log_tables(judged: dict[str, list[dict]], repositories: dict[str, str]) -> str:
     """Public logs: healthy ones by run and by repository, troubled ones by verdict and kind of event."""
     text, healthy = [], []
@@ -251,6 +263,8 @@ def main() -> int:
     judged = {d: collect(d, runs=runs) for d in args.detectors.split(",")}
     made = f"Made by `bench/detection.py` from commit {args.commit or commit()}.\n"
     sections = {"recorded": made + "\n" + recorded_tables(judged), "faults": fault_tables(judged)}
+    if "argus" in judged and not args.dry_run:
+        fill_failures(judged["argus"])
     if args.logs:
         logs = [("logs", name, path, meta) for name, path, meta in score.runs_in(str(args.logs), None)]
         index = [line.split("\t") for line in (args.logs / "INDEX.tsv").read_text().splitlines()[1:]]
