@@ -1,8 +1,8 @@
 // Error budget on streams that only look like training: stationary, heavy-tailed, around zero, wavy.
 //
-// 20 runs of 1,500 values a kind, loss and norm drawn independently; seeds are fixed. The budget per kind is the method's
-// own: one false confirmation per e^8.5 = 4,900 values and stream (constants.h) would be 12 alarms; what is asked is
-// a quarter of that, and half of it for the lognormal 1 and t3 tails beyond the assumption of novelty.h.
+// 20 runs of 1,500 values a kind, loss and norm drawn independently; seeds are fixed. The budget per kind is the
+// method's own: one false confirmation per e^8.5 = 4,900 values and stream (constants.h) would be 12 alarms; what is
+// asked is a quarter of that, and half of it for the lognormal 1 and t3 tails beyond the assumption of novelty.h.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -15,17 +15,17 @@ struct Reach {
   double loss_up, loss_down, norm_up, norm_down;
 };
 constexpr std::array<Reach, kModelFamilyCount> kReach = {{
-    {0.97, 5.28, 2.88, 5.39},  // other: all runs
-    {1.24, 4.91, 1.93, 4.12},  // transformer, 42 runs
-    {0.89, 8.25, 3.33, 5.56},  // cnn, 45
-    {1.13, 7.39, 2.16, 2.80},  // rnn, 47
-    {0.81, 4.28, 3.90, 3.50},  // mlp, 60
-    {1.08, 3.10, 1.84, 2.50},  // diffusion, 15
-    {4.11, 3.19, 4.28, 9.77},  // rl, 9
-    {2.98, 6.79, 5.67, 2.99},  // gan, 11
+    {0.97, 5.28, 2.88, 5.39},   // other: all runs
+    {1.24, 4.91, 1.93, 4.12},   // transformer, 42 runs
+    {0.89, 8.25, 3.33, 5.56},   // cnn, 45
+    {1.13, 7.39, 2.16, 2.80},   // rnn, 47
+    {0.81, 4.28, 3.90, 3.50},   // mlp, 60
+    {1.08, 3.10, 1.84, 2.50},   // diffusion, 15
+    {4.11, 3.19, 4.28, 9.77},   // rl, 9
+    {2.98, 6.79, 5.67, 2.99},   // gan, 11
     {1.00, 3.87, 1.93, 15.63},  // moe, 8
-    {0.89, 8.70, 2.65, 3.03},  // ssm, 13
-    {0.95, 6.69, 2.70, 3.82},  // gnn, 4
+    {0.89, 8.70, 2.65, 3.03},   // ssm, 13
+    {0.95, 6.69, 2.70, 3.82},   // gnn, 4
 }};
 
 const Reach& reach_of(ModelFamily family) { return kReach[static_cast<std::size_t>(family)]; }

@@ -10,13 +10,13 @@ namespace {
 
 constexpr double kFast = 1.0 / 8.0;
 constexpr double kSlow = 1.0 / 64.0;
-constexpr int kSnapshot = 16;         // learned observations between two snapshots
-constexpr int kEnough = 48;           // learned observations before a baseline is compared with
-constexpr int kStale = 32;            // observations without a value: the channel is not observed any more
-constexpr double kClip = 3.0;         // spreads one value may move the baseline by
-constexpr double kReach = 32.0;       // spreads beyond which a value counts no more
-constexpr double kRise = 1.02;        // of the rate over 16 observations: below it the rate stands
-constexpr double kGrowth = 1.1;       // of one rise over the one before: a straight ramp has 1
+constexpr int kSnapshot = 16;    // learned observations between two snapshots
+constexpr int kEnough = 48;      // learned observations before a baseline is compared with
+constexpr int kStale = 32;       // observations without a value: the channel is not observed any more
+constexpr double kClip = 3.0;    // spreads one value may move the baseline by
+constexpr double kReach = 32.0;  // spreads beyond which a value counts no more
+constexpr double kRise = 1.02;   // of the rate over 16 observations: below it the rate stands
+constexpr double kGrowth = 1.1;  // of one rise over the one before: a straight ramp has 1
 
 /// A scalar that can be put on a logarithm. 0 when it cannot.
 double positive(const Scalars& s, Field f) { return s.has(f) && std::isfinite(s[f]) && s[f] > 0.0 ? s[f] : 0.0; }

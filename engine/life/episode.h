@@ -7,8 +7,8 @@
 // without the signals is the run's new one.
 //
 // kInside is bought with delay. On the recorded runs (bench/ghost_score.py) a longer quarantine holds no further ghost,
-// because those that escape look healthy for 100 observations and more, and 34 instead of 28 closes two true recoveries
-// of 26 later than 60 steps.
+// because those that escape look healthy for 100 observations and more, and 34 instead of 28 closes three true
+// recoveries of 26 later than 60 steps.
 #pragma once
 
 #include <optional>

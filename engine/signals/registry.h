@@ -16,9 +16,9 @@
 
 namespace argus::engine {
 
-using Signals = std::tuple<LossDivergence, GradientExplosion, VanishingGradients, Oscillation, TrainingStagnation,
-                           DistributionShift, ConfidenceCollapse, EntropyDrift, OutlierBatch, LabelNoise,
-                           RepresentationalCollapse>;
+using Signals =
+    std::tuple<LossDivergence, GradientExplosion, VanishingGradients, Oscillation, TrainingStagnation,
+               DistributionShift, ConfidenceCollapse, EntropyDrift, OutlierBatch, LabelNoise, RepresentationalCollapse>;
 
 class SignalBank {
  public:

@@ -111,12 +111,18 @@ class Scenario {
   }
 
   bool option(const std::string& name, const std::string& value) {
-    if (name == "seed") shape_.seed = std::stoull(value);
-    else if (name == "steps") steps_ = std::stoi(value);
-    else if (name == "samples") shape_.samples = std::stoi(value);
-    else if (name == "every") every_ = std::stoi(value);
-    else if (name == "fields") fields_ = value;
-    else return false;
+    if (name == "seed")
+      shape_.seed = std::stoull(value);
+    else if (name == "steps")
+      steps_ = std::stoi(value);
+    else if (name == "samples")
+      shape_.samples = std::stoi(value);
+    else if (name == "every")
+      every_ = std::stoi(value);
+    else if (name == "fields")
+      fields_ = value;
+    else
+      return false;
     return true;
   }
 
@@ -167,8 +173,10 @@ class Scenario {
       if (fields_ == "loss") s.scalars.clear(Field::kGradNorm), s.scalars.clear(Field::kLearningRate);
       for (const Event& e : events_) {
         if (!e.span.holds(i)) continue;
-        if (e.field == "pace") pace = static_cast<std::int64_t>(e.value);
-        else apply(e, i, s);
+        if (e.field == "pace")
+          pace = static_cast<std::int64_t>(e.value);
+        else
+          apply(e, i, s);
       }
       step += pace;
       const Decision& d = engine.observe(s);
