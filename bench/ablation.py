@@ -14,15 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import score
-from detection import ROOT, recorded_runs
+from detection import ROOT, SIGNALS, recorded_runs
 from tables import replace_between, table
 
 DOCUMENT = ROOT / "docs" / "ablation.md"
 SCRATCH = ROOT / "build-ablation"
-SIGNALS = (
-    "loss_divergence gradient_explosion vanishing_gradients oscillation training_stagnation distribution_shift confidence_collapse "
-    "entropy_drift outlier_batch label_noise representational_collapse"
-).split()
 
 # Files whose constants decide about pressure and signals; the rest of engine/life advises and keeps books.
 DETECTOR = ("*.h", "*.cpp", "trackers/*", "signals/*", "life/dynamics.cpp", "life/episode.cpp")

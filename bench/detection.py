@@ -14,6 +14,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,11 @@ from tables import fill_counts, replace_between, table
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "detection.md"
 FAILURES = ROOT / "docs" / "failures.md"
+SIGNALS_DOCUMENT = ROOT / "docs" / "signals.md"
+SIGNALS = (
+    "loss_divergence gradient_explosion vanishing_gradients oscillation training_stagnation distribution_shift confidence_collapse "
+    "entropy_drift outlier_batch label_noise representational_collapse"
+).split()
 KEPT = ROOT / "build" / "detection"
 PROTOTYPE = ROOT / "bench" / "peers" / "prototype.py"
 DETECTORS = ("argus", "threshold", "ewma", "pagehinkley", "mad", "prototype")
@@ -53,6 +59,17 @@ def recorded_runs() -> list[tuple[str, str, Path, dict]]:
     return runs
 
 
+def note_signals(row: dict, meta: dict, decisions: list[dict]) -> None:
+    """Which signals were active: on how many steps of a healthy run, and within 20 steps of the alarm of a fault."""
+    if row["label"] == "healthy":
+        row["active"] = Counter(s["name"] for d in decisions for s in d.get("signals", []))
+    for part in row.get("parts", []):
+        if part["detected"]:
+            after = [d for d in decisions if part["alarm"] <= d["step"] <= part["alarm"] + 20]
+            part["named"] = sorted({s["name"] for d in after for s in d.get("signals", [])})
+            part["expected"] = meta.get("expected_signals", [])
+
+
 def judge_one(job: tuple[str, str, tuple]) -> dict:
     detector, argus, (part, name, path, meta) = job
     command = {"argus": f"{argus} replay --json {{trace}}", "prototype": f"{sys.executable} {PROTOTYPE} {{trace}}"}
@@ -63,6 +80,8 @@ def judge_one(job: tuple[str, str, tuple]) -> dict:
         sys.exit(f"{detector}, {name}: {steps} steps in the trace, {len(decisions)} decisions")
     row = score.judge(name, meta, decisions, peer is not None)
     row["part"] = part
+    if detector == "argus":
+        note_signals(row, meta, decisions)
     row["noted"] = any("no_progress" in json.dumps(d.get("notes", "")) for d in decisions)
     return row
 
@@ -169,6 +188,46 @@ def fault_tables(judged: dict[str, list[dict]]) -> str:
     return "\n".join(text)
 
 
+def signal_table(rows: list[dict]) -> str:
+    healthy = [r for r in rows if r["label"] == "healthy"]
+    faults = [p for r in rows for p in r.get("parts", []) if p["detected"]]
+    steps = sum(r["healthy_steps"] for r in healthy)
+    out = []
+    for name in SIGNALS:
+        active = [r["active"].get(name, 0) for r in healthy]
+        expected = [p for p in faults if name in p["expected"]]
+        named = sum(name in p["named"] for p in faults)
+        right = sum(name in p["named"] for p in expected)
+        rate = f"{1e6 * sum(active) / steps:,.0f}"
+        out.append(
+            [
+                f"`{name}`",
+                f"{sum(map(bool, active))}/{len(healthy)}",
+                rate,
+                f"{right}/{len(expected)}",
+                f"{right}/{named}",
+            ]
+        )
+    head = [
+        "signal",
+        "healthy runs active",
+        "active steps per million healthy steps",
+        "active where expected",
+        "expected where active",
+    ]
+    return table(head, out)
+
+
+def budget_table(rows: list[dict]) -> str:
+    out = []
+    for part in PARTS:
+        scored = [r for r in rows if r["part"] == part and "healthy_steps" in r]
+        steps, episodes = sum(r["healthy_steps"] for r in scored), sum(r["episodes"] for r in scored)
+        alarmed = sum(r["episodes"] > 0 for r in scored)
+        out.append([part, f"{steps:,}", episodes, f"{1e6 * episodes / steps:,.0f}", f"{alarmed}/{len(scored)}"])
+    return table(["part", "healthy steps", "false alarms", "per million healthy steps", "in runs"], out)
+
+
 def fill_failures(rows: list[dict]) -> None:
     """The counts of docs/failures.md: detected of recorded, by kind of fault."""
     kinds: dict[str, list[bool]] = {}
@@ -265,6 +324,8 @@ def main() -> int:
     sections = {"recorded": made + "\n" + recorded_tables(judged), "faults": fault_tables(judged)}
     if "argus" in judged and not args.dry_run:
         fill_failures(judged["argus"])
+        replace_between(SIGNALS_DOCUMENT, "signals", made + "\n" + signal_table(judged["argus"]))
+        replace_between(SIGNALS_DOCUMENT, "budget", made + "\n" + budget_table(judged["argus"]))
     if args.logs:
         logs = [("logs", name, path, meta) for name, path, meta in score.runs_in(str(args.logs), None)]
         index = [line.split("\t") for line in (args.logs / "INDEX.tsv").read_text().splitlines()[1:]]
