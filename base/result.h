@@ -17,11 +17,11 @@ namespace argus {
 
 /// A code exists only where some caller acts on it.
 enum class ErrorCode : std::uint8_t {
-  kMalformed = 1,     ///< not JSON / not the format at all (HTTP 400)
-  kInvalid = 2,       ///< well-formed, but a field has a wrong type or an impossible value (HTTP 422)
-  kTooLarge = 3,      ///< a size, depth or count limit was passed (HTTP 413)
-  kUnavailable = 4,   ///< a file or service cannot be read now
-  kUnsupported = 5,   ///< a version or format this build does not know
+  kMalformed = 1,    ///< not JSON / not the format at all (HTTP 400)
+  kInvalid = 2,      ///< well-formed, but a field has a wrong type or an impossible value (HTTP 422)
+  kTooLarge = 3,     ///< a size, depth or count limit was passed (HTTP 413)
+  kUnavailable = 4,  ///< a file or service cannot be read now
+  kUnsupported = 5,  ///< a version or format this build does not know
 };
 
 /// What was wrong, where, and what would be accepted: the error body of the wire protocol.

@@ -3,7 +3,8 @@
 //   template <class Archive> void visit(Archive& ar) { ar(count_, level_); ar.bounded(count_, kCapacity); }
 //
 // The same visit writes and reads, so the two can never disagree. Little-endian, no padding, no pointers.
-// bounded() and check() refuse bytes that no engine wrote: what they let pass must be safe to compute with, whatever it says.
+// bounded() and check() refuse bytes that no engine wrote: what they let pass must be safe to compute with, whatever it
+// says.
 #pragma once
 
 #include <array>

@@ -12,14 +12,23 @@ namespace argus::engine {
 
 /// The eleven signals, in wire order. Values are on disk: never renumber.
 enum class SignalKind : std::uint8_t {
-  kLossDivergence, kGradientExplosion, kVanishingGradients, kOscillation, kTrainingStagnation, kDistributionShift,
-  kConfidenceCollapse, kEntropyDrift, kOutlierBatch, kLabelNoise, kRepresentationalCollapse,
+  kLossDivergence,
+  kGradientExplosion,
+  kVanishingGradients,
+  kOscillation,
+  kTrainingStagnation,
+  kDistributionShift,
+  kConfidenceCollapse,
+  kEntropyDrift,
+  kOutlierBatch,
+  kLabelNoise,
+  kRepresentationalCollapse,
 };
 inline constexpr std::size_t kSignalCount = 11;
 inline constexpr std::array<std::string_view, kSignalCount> kSignalNames = {
-    "loss_divergence",    "gradient_explosion",  "vanishing_gradients", "oscillation",
-    "training_stagnation", "distribution_shift", "confidence_collapse", "entropy_drift",
-    "outlier_batch",      "label_noise",         "representational_collapse",
+    "loss_divergence",     "gradient_explosion", "vanishing_gradients",       "oscillation",
+    "training_stagnation", "distribution_shift", "confidence_collapse",       "entropy_drift",
+    "outlier_batch",       "label_noise",        "representational_collapse",
 };
 
 /// A closed interval in the observable's own units.
@@ -29,18 +38,23 @@ struct Band {
 };
 
 struct SignalState {
-  double severity = 0.0;           ///< evidence / confirmation level: 0 quiet, >= 1 exactly when active
+  double severity = 0.0;  ///< evidence / confirmation level: 0 quiet, >= 1 exactly when active
   bool active = false;
-  std::int64_t active_steps = 0;   ///< observations in a row it has been active
-  std::int64_t since_step = 0;     ///< estimated onset (a step number), meaningful when active
-  double value = 0.0;              ///< the observable now, in its own units
-  double center = 0.0;             ///< baseline median
+  std::int64_t active_steps = 0;  ///< observations in a row it has been active
+  std::int64_t since_step = 0;    ///< estimated onset (a step number), meaningful when active
+  double value = 0.0;             ///< the observable now, in its own units
+  double center = 0.0;            ///< baseline median
   Band baseline;
 };
 
 /// Values are on disk: never renumber.
 enum class NoteKind : std::uint8_t {
-  kOverfitting, kNoProgress, kReAnchored, kNewSegment, kSchedule, kEngineChanged,
+  kOverfitting,
+  kNoProgress,
+  kReAnchored,
+  kNewSegment,
+  kSchedule,
+  kEngineChanged,
 };
 inline constexpr std::size_t kNoteCount = 6;
 inline constexpr std::array<std::string_view, kNoteCount> kNoteNames = {
@@ -67,18 +81,18 @@ inline constexpr std::array<std::string_view, 7> kInterventionNames = {
 
 /// Closed-loop state of a recommendation. Values are on disk: never renumber.
 enum class LoopState : std::uint8_t { kProposed, kApplied, kWatching, kRecovered, kReleased, kFailed, kSuperseded };
-inline constexpr std::array<std::string_view, 7> kLoopStateNames = {
-    "proposed", "applied", "watching", "recovered", "released", "failed", "superseded"};
+inline constexpr std::array<std::string_view, 7> kLoopStateNames = {"proposed", "applied", "watching",  "recovered",
+                                                                    "released", "failed",  "superseded"};
 
 struct Recommendation {
   std::uint64_t id = 0;  ///< unique in the run
   InterventionKind kind = InterventionKind::kNone;
   LoopState state = LoopState::kProposed;
-  double lr_factor = 1.0;        ///< REDUCE_LR, RESTORE_LR: relative to the LR in force
-  double suggested_lr = 0.0;     ///< RESET_OPTIMIZER: 0 when the LR is unknown
-  std::int64_t anchor_step = -1; ///< ROLLBACK: -1 when there is no anchor
-  std::uint32_t signals = 0;     ///< bit i: SignalKind i
-  double evidence = 0.0;         ///< largest severity it rests on
+  double lr_factor = 1.0;         ///< REDUCE_LR, RESTORE_LR: relative to the LR in force
+  double suggested_lr = 0.0;      ///< RESET_OPTIMIZER: 0 when the LR is unknown
+  std::int64_t anchor_step = -1;  ///< ROLLBACK: -1 when there is no anchor
+  std::uint32_t signals = 0;      ///< bit i: SignalKind i
+  double evidence = 0.0;          ///< largest severity it rests on
   std::int64_t expires_step = 0;
 };
 
@@ -95,8 +109,8 @@ struct Anchor {
   std::int64_t anchor_step = 0;
   std::int64_t collapse_step = 0;  ///< estimated onset of the anomaly
   AnchorMethod method = AnchorMethod::kCertifiedCalm;
-  double quality_score = 0.0;      ///< [0, 1]: share of calm steps before it
-  double train_loss = 0.0;         ///< NaN when the loss was not observed
+  double quality_score = 0.0;  ///< [0, 1]: share of calm steps before it
+  double train_loss = 0.0;     ///< NaN when the loss was not observed
 };
 
 /// What the ordering rules made of the step (wire.md, "Ordering").

@@ -7,12 +7,13 @@
 
 namespace argus::engine {
 namespace {
-constexpr double kUnknown = 1e300;  // stands for "no level yet"
-constexpr double kOffset = 4.0;     // k: noise units added to the survived record
-constexpr double kEarly = 100.0;    // observations after which a young record counts half
-constexpr double kForget = 1500.0;  // observations over which the record fades
+constexpr double kUnknown = 1e300;   // stands for "no level yet"
+constexpr double kOffset = 4.0;      // k: noise units added to the survived record
+constexpr double kEarly = 100.0;     // observations after which a young record counts half
+constexpr double kForget = 1500.0;   // observations over which the record fades
 constexpr double kRangeTau = 100.0;  // observations over which the recent range leaks
-constexpr int kLag = 32;  // observations the record lags behind: a rise slower than its own history over this span is learned
+constexpr int kLag =
+    32;  // observations the record lags behind: a rise slower than its own history over this span is learned
 constexpr double kRhoAllowed = 0.25;  // lag-1 correlation that an EMA of white noise shows by itself
 }  // namespace
 

@@ -4,18 +4,20 @@
 
 namespace argus::engine {
 namespace {
-constexpr double kProgress = 5.0;  // noise units of fall that count as progress: what noise alone does not reach
-constexpr int kRising = 8;        // observations a draw-up must last to be worth a watch
-constexpr int kRisingMax = 40;    // ... after which it is no news
-constexpr double kMaterial = 0.1;  // share of the progress given back that matters
+constexpr double kProgress = 5.0;    // noise units of fall that count as progress: what noise alone does not reach
+constexpr int kRising = 8;           // observations a draw-up must last to be worth a watch
+constexpr int kRisingMax = 40;       // ... after which it is no news
+constexpr double kMaterial = 0.1;    // share of the progress given back that matters
 constexpr double kWideMargin = 5.0;  // times all progress: lost by so much, the loss alone is critical
-constexpr int kHysteresis = 8;  // observations of watch on leaving an alarm
+constexpr int kHysteresis = 8;       // observations of watch on leaving an alarm
 constexpr int kCalm = 12;  // observations without worsening by a noise unit after which an alarm becomes a watch
 
-/// What drives the loss is itself far outside: norms or updates where they are reported, else the loss by a wide margin.
+/// What drives the loss is itself far outside: norms or updates where they are reported, else the loss by a wide
+/// margin.
 bool driven(const View& v) {
   const Trackers& t = v.t;
-  const double drive = std::max({t.gradient.novelty().evidence(), t.update.novelty().evidence(), t.weights.motion_evidence()});
+  const double drive =
+      std::max({t.gradient.novelty().evidence(), t.update.novelty().evidence(), t.weights.motion_evidence()});
   return drive >= 0.5 * constants::kConfirm || t.update.excess() > 1.0 || t.loss.given_back() > kWideMargin;
 }
 

@@ -8,8 +8,8 @@
 namespace argus::engine {
 namespace {
 constexpr double kFarInside = -9.0;  // v reported when a value is far inside its range
-constexpr double kInside = 0.4;  // u at which v = -0.51: below it nothing asks how far inside a value lies
-constexpr double kLevelMax = 50.0;  // v beyond which nothing is distinguished
+constexpr double kInside = 0.4;      // u at which v = -0.51: below it nothing asks how far inside a value lies
+constexpr double kLevelMax = 50.0;   // v beyond which nothing is distinguished
 const double kLn96 = log_natural(96.0);
 
 float stored(double y) { return static_cast<float>(clamp(y, -1e37, 1e37)); }

@@ -5,8 +5,8 @@
 namespace argus::engine {
 namespace {
 constexpr double kNoiseUnits = 6.0;  // median moves that both the gain and the rise must exceed
-constexpr double kShare = 1.5;  // of the gain given back: half as much again as all that was learned
-constexpr int kWarmup = 8;  // moves before the median move is a noise scale
+constexpr double kShare = 1.5;       // of the gain given back: half as much again as all that was learned
+constexpr int kWarmup = 8;           // moves before the median move is a noise scale
 }  // namespace
 
 void Relapse::observe(double x) {

@@ -1,7 +1,7 @@
 // Relapse: the loss stands far above where it began, after it had learned.
 //
-// Level is the median of the last five values, noise the median step of the last 32: both shrug off wild values, so this speaks
-// on logs of a hundred points whose first values were astronomical, where mean-based noise scales do not.
+// Level is the median of the last five values, noise the median step of the last 32: both shrug off wild values, so
+// this speaks on logs of a hundred points whose first values were astronomical, where mean-based noise scales do not.
 //     share = (level - best) / (start - best)
 // A share above 1 means that everything gained is lost. Rise and gain must both exceed the noise.
 #pragma once

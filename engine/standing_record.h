@@ -1,8 +1,9 @@
 // A record that stood, and by how much it is exceeded now.
 //
-// Warm-ups set a new record at every step and restarts return to a known one; both are harmless. A level far above a record
-// that had stood for a long time is news. The excess is a ratio in doublings, so the unit of the stream drops out. The level is
-// smoothed over four observations, each clipped to four times the record: one wild value cannot pass for a level.
+// Warm-ups set a new record at every step and restarts return to a known one; both are harmless. A level far above a
+// record that had stood for a long time is news. The excess is a ratio in doublings, so the unit of the stream drops
+// out. The level is smoothed over four observations, each clipped to four times the record: one wild value cannot pass
+// for a level.
 #pragma once
 
 #include <cstdint>

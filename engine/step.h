@@ -71,7 +71,17 @@ struct Samples {
 
 /// Family hint. Values are on disk and on the wire: never renumber.
 enum class ModelFamily : std::uint8_t {
-  kOther = 0, kTransformer = 1, kCnn = 2, kRnn = 3, kMlp = 4, kDiffusion = 5, kRl = 6, kGan = 7, kMoe = 8, kSsm = 9, kGnn = 10,
+  kOther = 0,
+  kTransformer = 1,
+  kCnn = 2,
+  kRnn = 3,
+  kMlp = 4,
+  kDiffusion = 5,
+  kRl = 6,
+  kGan = 7,
+  kMoe = 8,
+  kSsm = 9,
+  kGnn = 10,
 };
 inline constexpr std::size_t kModelFamilyCount = 11;
 
@@ -79,7 +89,13 @@ enum class ControlMode : std::uint8_t { kManual = 0, kAuto = 1 };
 
 /// What can be recommended. Values are on disk: never renumber.
 enum class InterventionKind : std::uint8_t {
-  kNone = 0, kReduceLr = 1, kRestoreLr = 2, kResetOptimizer = 3, kRollback = 4, kFilterSamples = 5, kPause = 6,
+  kNone = 0,
+  kReduceLr = 1,
+  kRestoreLr = 2,
+  kResetOptimizer = 3,
+  kRollback = 4,
+  kFilterSamples = 5,
+  kPause = 6,
 };
 
 /// The client's account of one recommendation it acted on.

@@ -7,7 +7,7 @@ namespace {
 constexpr double kConfirm = constants::kConfirm;
 constexpr double kLr = 1.3;       // log2 above an LR record that stood: 2.5 x, with any movement beside it
 constexpr double kLrAlone = 2.3;  // 5 x, alone
-constexpr double kAtBest = 1.0;  // noise units of the loss above its lowest
+constexpr double kAtBest = 1.0;   // noise units of the loss above its lowest
 constexpr double kUpdate = 1.3;   // log2 above an update record that stood: 2.5 x
 
 double lr_evidence(const View& v) {
@@ -18,8 +18,8 @@ double lr_evidence(const View& v) {
   return excess >= kLrAlone || (excess >= kLr && moved) ? excess / kLr : 0.0;
 }
 
-/// Updates that outgrow both their record and what the gradient norm explains. While the loss sits at its best they must
-/// outgrow them twice as far.
+/// Updates that outgrow both their record and what the gradient norm explains. While the loss sits at its best they
+/// must outgrow them twice as far.
 double update_evidence(const View& v) {
   const Trackers& t = v.t;
   const double unexplained = t.update.excess() - std::max(0.0, t.gradient.excess());

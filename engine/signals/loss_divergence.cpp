@@ -5,16 +5,16 @@
 namespace argus::engine {
 namespace {
 constexpr double kConfirm = constants::kConfirm;
-constexpr double kMaterial = 0.1;  // share of the progress given back that matters
-constexpr double kNormRise = 3.0;  // noise units of the log norm above its lowest
-constexpr double kMaterialAlone = 0.3;  // ... when no update norm is there to agree
+constexpr double kMaterial = 0.1;         // share of the progress given back that matters
+constexpr double kNormRise = 3.0;         // noise units of the log norm above its lowest
+constexpr double kMaterialAlone = 0.3;    // ... when no update norm is there to agree
 constexpr double kMaterialAgainst = 0.8;  // ... when the update norm was asked and does not agree
-constexpr double kMaterialNow = 0.3;  // ... of the newest value, for sudden evidence
-constexpr double kSlow = 0.65;      // draw-up excess that confirms, for 4 observations
-constexpr double kSlowRange = 0.7;  // share of the recent range of the smoothed loss the rise must cover
-constexpr double kProgress = 5.0;  // noise units of fall that count as progress
+constexpr double kMaterialNow = 0.3;      // ... of the newest value, for sudden evidence
+constexpr double kSlow = 0.65;            // draw-up excess that confirms, for 4 observations
+constexpr double kSlowRange = 0.7;        // share of the recent range of the smoothed loss the rise must cover
+constexpr double kProgress = 5.0;         // noise units of fall that count as progress
 constexpr double kSudden = 2.0;  // draw-up excess of a shift within 24 observations, without further conditions
-constexpr double kAgree = 0.5;  // draw-up excess at which another stream agrees
+constexpr double kAgree = 0.5;   // draw-up excess at which another stream agrees
 
 /// With update norms at hand, a slow rise of the loss alone is not enough: something that moves it must have changed
 /// too.
@@ -24,7 +24,8 @@ bool corroborated(const View& v) {
          t.update.rise().excess() > kAgree || t.schedule.lr_excess() > kAgree;
 }
 
-/// A gradient norm at its lowest speaks against: raised regularisation and curricula lift the loss that way, damage does not.
+/// A gradient norm at its lowest speaks against: raised regularisation and curricula lift the loss that way, damage
+/// does not.
 bool norm_at_rest(const View& v) {
   const GradientTracker& g = v.t.gradient;
   return g.informative(v.now) && g.rise().drawup() < kNormRise;
@@ -32,7 +33,8 @@ bool norm_at_rest(const View& v) {
 
 /// Enough is lost to stand without other evidence.
 bool weighty(const View& v) {
-  return !norm_at_rest(v) && v.t.loss.given_back() > (v.t.update.informative(v.now) ? kMaterialAgainst : kMaterialAlone);
+  return !norm_at_rest(v) &&
+         v.t.loss.given_back() > (v.t.update.informative(v.now) ? kMaterialAgainst : kMaterialAlone);
 }
 }  // namespace
 
@@ -42,7 +44,8 @@ double LossDivergence::novelty_evidence(const View& v) const {
   if (own <= 0.0) return 0.0;
   const double fused = own + 0.3 * (v.gradient_surprise() + 0.5 * v.update_surprise() + 0.5 * v.sample_surprise());
   const bool material = std::max(loss.given_back(), loss.given_back_now()) >= kMaterialNow;
-  if (norm_at_rest(v) && v.gradient_surprise() <= 0.0 && v.update_surprise() <= 0.0 && v.sample_surprise() <= 0.0) return std::min(fused, 0.9 * kConfirm);
+  if (norm_at_rest(v) && v.gradient_surprise() <= 0.0 && v.update_surprise() <= 0.0 && v.sample_surprise() <= 0.0)
+    return std::min(fused, 0.9 * kConfirm);
   return material ? fused : std::min(fused, 0.9 * kConfirm);
 }
 
@@ -70,7 +73,10 @@ double LossDivergence::sudden_evidence(const View& v) {
 
 double LossDivergence::relapse_evidence(const View& v) const {
   const Relapse& r = v.t.loss.relapse();
-  return r.over() >= 4 && (corroborated(v) || (!v.t.update.informative(v.now) && !norm_at_rest(v))) && v.t.loss.slow().progress() > 0.4 * kProgress ? r.share() : 0.0;
+  return r.over() >= 4 && (corroborated(v) || (!v.t.update.informative(v.now) && !norm_at_rest(v))) &&
+                 v.t.loss.slow().progress() > 0.4 * kProgress
+             ? r.share()
+             : 0.0;
 }
 
 Reading LossDivergence::observe(const View& v) {

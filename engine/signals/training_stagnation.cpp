@@ -10,7 +10,8 @@ Reading TrainingStagnation::observe(const View& v) {
   const UpdateTracker& u = v.t.update;
   r.severity = v.t.dead.severity();
   if (!v.t.loss.converged()) {
-    r.severity = std::max({r.severity, v.t.weights.stillness().severity(), u.still() / kStill, v.t.schedule.stalled() / kStill});
+    r.severity =
+        std::max({r.severity, v.t.weights.stillness().severity(), u.still() / kStill, v.t.schedule.stalled() / kStill});
   }
   r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(x); });
   return r;

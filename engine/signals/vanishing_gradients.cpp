@@ -6,8 +6,8 @@
 namespace argus::engine {
 namespace {
 constexpr double kExcess = 4.0;  // draw-down excess that confirms; 3 alarms on a falling norm beside a flat noisy loss
-constexpr double kDecay = 5.0;      // doublings below the lowest norm that stood
-constexpr double kRanges = 1.5;     // recent ranges of the log norm it must have fallen
+constexpr double kDecay = 5.0;   // doublings below the lowest norm that stood
+constexpr double kRanges = 1.5;  // recent ranges of the log norm it must have fallen
 constexpr double kExplained = 0.3;  // share of the fall a falling loss explains
 
 double evidence(const View& v) {

@@ -5,9 +5,9 @@
 
 namespace argus::engine {
 namespace {
-constexpr double kZeros = 10.0;       // wire.md: exactly 0 this many observations in a row is evidence
-constexpr int kAlive = 20;            // positive norms before a 0 is an observation
-constexpr double kBrokenDecay = 0.8;  // two broken norms within 3 observations count as repeated
+constexpr double kZeros = 10.0;                  // wire.md: exactly 0 this many observations in a row is evidence
+constexpr int kAlive = 20;                       // positive norms before a 0 is an observation
+constexpr double kBrokenDecay = 0.8;             // two broken norms within 3 observations count as repeated
 constexpr double kSkipDecay = 1.0 - 1.0 / 32.0;  // leaky count over 32 observations
 }  // namespace
 

@@ -33,7 +33,8 @@ class GradientTracker {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, decay_, loss_noise_at_decay_, last_, loss_noise_at_fall_, last_seen_, repeats_);
+    ar(unit_, novelty_, collapse_, rise_, fall_, standing_, decay_, loss_noise_at_decay_, last_, loss_noise_at_fall_,
+       last_seen_, repeats_);
   }
 
  private:

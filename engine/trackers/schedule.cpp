@@ -6,8 +6,8 @@ namespace argus::engine {
 namespace {
 constexpr int kGrace = 24;         // observations of grace for a changed batch, length or an LR rise within the record
 constexpr int kRestartGrace = 48;  // ... for a declared restart
-constexpr double kStall = 0.01;         // no schedule in use falls this far in one step
-constexpr double kAnnealed = 0.1;       // of the record: below it a schedule is near its end and may well stop
+constexpr double kStall = 0.01;    // no schedule in use falls this far in one step
+constexpr double kAnnealed = 0.1;  // of the record: below it a schedule is near its end and may well stop
 constexpr int kRecordAge = 50;     // observations an LR record must have stood before a rise above it is news
 constexpr std::int64_t kGapFactor = 3;  // a pause in the record this much longer than any: levels may have moved unseen
 }  // namespace

@@ -23,7 +23,8 @@ class Schedule {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(lr_, lr_before_stall_, stalled_, lr_record_, grace_, left_, batch_size_, sequence_length_, sized_, changed_, last_step_, longest_gap_);
+    ar(lr_, lr_before_stall_, stalled_, lr_record_, grace_, left_, batch_size_, sequence_length_, sized_, changed_,
+       last_step_, longest_gap_);
   }
 
  private:

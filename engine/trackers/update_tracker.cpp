@@ -6,10 +6,10 @@
 
 namespace argus::engine {
 namespace {
-constexpr double kStill = 0.01;   // of the smallest accepted update: the optimizer no longer moves the weights
-constexpr int kStillValues = 20;  // positive updates before a 0 is an observation and not a placeholder
+constexpr double kStill = 0.01;           // of the smallest accepted update: the optimizer no longer moves the weights
+constexpr int kStillValues = 20;          // positive updates before a 0 is an observation and not a placeholder
 constexpr double kRecordForget = 2000.0;  // observations over which the all-time record fades
-constexpr int kRecordAge = 50;   // observations a record must have stood
+constexpr int kRecordAge = 50;            // observations a record must have stood
 }  // namespace
 
 void UpdateTracker::restart() {

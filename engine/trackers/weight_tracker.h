@@ -41,7 +41,8 @@ class WeightTracker {
 
   template <class Archive>
   void visit(Archive& ar) {
-    ar(spread_speed_, size_speed_, spread_up_, spread_down_, size_up_, size_down_, spread_, size_, stillness_, speed_last_);
+    ar(spread_speed_, size_speed_, spread_up_, spread_down_, size_up_, size_down_, spread_, size_, stillness_,
+       speed_last_);
   }
 
  private:
