@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <span>
 
 namespace argus::engine {
@@ -76,6 +77,13 @@ double factor_of(Lever lever) {
   }
 }
 
+/// `step` and `count` observations of `stride` steps more, at most the largest step number.
+std::int64_t later(std::int64_t step, int count, double stride) {
+  const std::int64_t room = std::numeric_limits<std::int64_t>::max() - step;
+  const double ahead = count * stride;
+  return ahead < static_cast<double>(room) ? step + static_cast<std::int64_t>(ahead) : step + room;
+}
+
 }  // namespace
 
 bool Advisor::possible(Lever lever, const Context& c, const Situation& now) const {
@@ -100,7 +108,7 @@ void Advisor::propose(const Context& c, const Situation& now, Lever lever) {
   current_.lr_factor = factor_of(lever);
   current_.signals = c.active_mask();
   current_.evidence = c.evidence();
-  current_.expires_step = c.step.step + static_cast<std::int64_t>(kExpires * stride_);
+  current_.expires_step = later(c.step.step, kExpires, stride_);
   if (lever == Lever::kReset || lever == Lever::kRollback) current_.suggested_lr = 0.5 * learning_rate_;
   if (lever == Lever::kRollback) current_.anchor_step = now.anchor->anchor_step;
   must_pass_step_ = lever == Lever::kRollback ? c.step.step : 0;
@@ -114,7 +122,7 @@ void Advisor::propose_restore(const Context& c) {
   current_.id = next_id_++;
   current_.kind = InterventionKind::kRestoreLr;
   current_.lr_factor = factor;
-  current_.expires_step = c.step.step + static_cast<std::int64_t>(kExpires * stride_);
+  current_.expires_step = later(c.step.step, kExpires, stride_);
   lever_ = Lever::kNone;
   must_pass_step_ = 0;
   present_ = true;
@@ -126,6 +134,18 @@ void Advisor::mark_applied(std::int64_t now) {
   hopeless_ = 0;
   const bool scales = current_.kind == InterventionKind::kReduceLr || current_.kind == InterventionKind::kRestoreLr;
   if (scales) factor_in_force_ = std::min(1.0, factor_in_force_ * current_.lr_factor);
+  // What is restored brings its own rate: there is nothing to give back, and doubling it would be an accident of ours.
+  if (current_.kind == InterventionKind::kRollback) factor_in_force_ = 1.0;
+}
+
+void Advisor::mark_refused() {
+  const bool assumed = current_.state != LoopState::kProposed;
+  if (assumed && current_.kind == InterventionKind::kReduceLr) {
+    factor_in_force_ = std::min(1.0, factor_in_force_ / current_.lr_factor);
+  } else if (assumed && current_.kind == InterventionKind::kRestoreLr) {
+    factor_in_force_ /= current_.lr_factor;
+  }
+  fail();
 }
 
 void Advisor::fail() {
@@ -136,11 +156,13 @@ void Advisor::fail() {
 void Advisor::hear(const Context& c) {
   for (const Applied& a : c.step.applied) {
     reports_ = true;
-    if (!present_ || a.id != current_.id || current_.state != LoopState::kProposed) continue;
-    if (a.ok) {
+    if (!present_ || a.id != current_.id) continue;
+    const bool proposed = current_.state == LoopState::kProposed;
+    const bool assumed = current_.state == LoopState::kApplied || current_.state == LoopState::kWatching;
+    if (a.ok && proposed) {
       mark_applied(c.now);
-    } else {
-      fail();
+    } else if (!a.ok && (proposed || assumed)) {
+      mark_refused();
     }
   }
 }
@@ -153,8 +175,19 @@ void Advisor::watch(const Context& c, const Situation& now) {
   const bool passed = c.step.step > must_pass_step_ || elapsed >= 4 * kPatience;
   if (calm_ >= kRecovered && !now.confirmed && !c.calibrating && passed) {
     current_.state = LoopState::kRecovered;
-  } else if (hopeless_ >= kHopeless || (elapsed >= kPatience && now.confirmed)) {
+  } else if (hopeless_ >= kHopeless || (elapsed >= kPatience && now.confirmed && now.pressure > 0)) {
     fail();
+  }
+}
+
+bool Advisor::stale(const Context& c, const Situation& now) const {
+  switch (current_.kind) {
+    case InterventionKind::kReduceLr:
+      return c.active(SignalKind::kVanishingGradients);
+    case InterventionKind::kRollback:  // the onset moved: what it named is not before it any more
+      return !now.anchor || now.anchor->anchor_step != current_.anchor_step;
+    default:
+      return false;
   }
 }
 
@@ -166,6 +199,8 @@ void Advisor::settle(const Context& c, const Situation& now) {
         current_.state = LoopState::kSuperseded;
       } else if (c.fused >= 3 && kind_of(choose(c, now)) == InterventionKind::kRollback &&
                  current_.kind != InterventionKind::kRollback) {
+        current_.state = LoopState::kSuperseded;
+      } else if (stale(c, now)) {
         current_.state = LoopState::kSuperseded;
       }
       break;
@@ -199,15 +234,17 @@ bool Advisor::must_act(const Context& c, const Situation& now) const {
 void Advisor::observe(const Context& c, const Situation& now) {
   if (last_step_ >= 0 && c.step.step > last_step_)
     stride_ += 0.1 * (static_cast<double>(c.step.step - last_step_) - stride_);
+  // A rewind restores the rate of its checkpoint, whatever was asked for since.
+  if (c.step.step < last_step_) factor_in_force_ = 1.0;
   last_step_ = c.step.step;
   const Scalars& s = c.step.scalars;
   if (s.has(Field::kLearningRate) && std::isfinite(s[Field::kLearningRate])) learning_rate_ = s[Field::kLearningRate];
   hot_ = c.fused >= 2 ? hot_ + 1 : 0;
   calm_ = now.pressure == 0 ? calm_ + 1 : 0;
   act_now_ = false;
-  const bool heard_before = present_ && current_.state != LoopState::kProposed;
+  const LoopState before = current_.state;
   hear(c);
-  const bool heard_now = present_ && !heard_before && current_.state != LoopState::kProposed;
+  const bool heard_now = present_ && current_.state != before;
   if (present_ && !heard_now) settle(c, now);
   if (!present_ && now.confirmed && (c.fused >= 2 || now.ghost >= kGhost)) {
     const Lever lever = choose(c, now);

@@ -56,8 +56,12 @@ class Advisor {
   };
   void hear(const Context& c);
   void mark_applied(std::int64_t now);
+  /// The client could not do it. Without an earlier report it was taken for applied at once: that is undone.
+  void mark_refused();
   void watch(const Context& c, const Situation& now);
   void settle(const Context& c, const Situation& now);
+  /// Proposed for a reason that has gone meanwhile.
+  bool stale(const Context& c, const Situation& now) const;
   void fail();
   Lever choose(const Context& c, const Situation& now) const;
   bool possible(Lever lever, const Context& c, const Situation& now) const;

@@ -50,6 +50,11 @@ class Loop {
     ghost_ = 10;
     active_.clear();
   }
+  void quarantine() {
+    fused_ = pressure_ = ghost_ = 0;
+    confirmed_ = true;
+    active_.clear();
+  }
   void heal() {
     fused_ = pressure_ = ghost_ = 0;
     confirmed_ = false;
@@ -212,6 +217,50 @@ TEST(Advisor, WithdrawsWhenTheReasonIsGone) {
   loop.heal();
   EXPECT_EQ(loop.next().recommendation->state, LoopState::kSuperseded);
   EXPECT_FALSE(loop.next().recommendation);
+}
+
+TEST(Advisor, UndoesWhatItTookForAppliedWhenTheClientRefuses) {
+  Loop loop(ControlMode::kAuto);
+  loop.alarm(2, kExplosion);
+  const Decision acted = loop.next(6);
+  ASSERT_EQ(acted.recommendation->state, LoopState::kApplied) << "no report has ever come";
+  loop.report(acted, false);
+  EXPECT_EQ(loop.next().recommendation->state, LoopState::kFailed);
+  loop.heal();
+  loop.next(200);
+  EXPECT_EQ(loop.factors_, std::vector<double>{0.5}) << "a rate that was never cut is not given back";
+}
+
+TEST(Advisor, GivesNoRateBackThatARollbackRestored) {
+  Loop loop(ControlMode::kAuto);
+  loop.anchor_ = Anchor{1, 2, AnchorMethod::kCertifiedCalm, 1.0, 1.0};
+  loop.alarm(2, kExplosion);
+  while (loop.resets_ == 0) loop.next();
+  const std::size_t cuts = loop.factors_.size();
+  ASSERT_GE(cuts, 1u);
+  loop.heal();
+  loop.next(400);
+  EXPECT_EQ(loop.factors_.size(), cuts) << "the checkpoint brought its own rate";
+}
+
+TEST(Advisor, DoesNotCallAnActionFailedWhileThePressureIsGone) {
+  Loop loop(ControlMode::kAuto);
+  loop.alarm(2, kExplosion);
+  loop.next(8);
+  loop.quarantine();
+  EXPECT_EQ(loop.next(200).recommendation->state, LoopState::kWatching);
+  loop.heal();
+  EXPECT_EQ(loop.next().recommendation->state, LoopState::kRecovered);
+}
+
+TEST(Advisor, WithdrawsALowerRateWhenTheGradientsVanish) {
+  Loop loop(ControlMode::kAuto);
+  loop.alarm(2, kExplosion);
+  loop.next(2);
+  loop.alarm(2, {SignalKind::kLossDivergence, SignalKind::kVanishingGradients});
+  EXPECT_EQ(loop.next().recommendation->state, LoopState::kSuperseded);
+  loop.next(40);
+  EXPECT_TRUE(loop.factors_.empty());
 }
 
 }  // namespace
