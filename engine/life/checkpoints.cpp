@@ -55,12 +55,13 @@ Checkpoints::Advice Checkpoints::observe(const Context& c, int pressure, bool op
     return {CheckpointSignal::kSaveNow, kSlots,
             pressure >= 2 ? CheckpointReason::kConfirmed : CheckpointReason::kDeveloping};
   if (c.calibrating || calm_ < kCalm) return {};
-  if (c.step.is_anchor && (!saved_ || c.now - last_save_now_ >= kApartMin)) {
-    last_save_now_ = c.now;
-    remember(c, free_slot(), AnchorMethod::kClientMarked);
+  if (!due(c)) {
+    if (c.step.is_anchor && c.now - last_save_now_ >= kApartMin) {
+      last_save_now_ = c.now;
+      remember(c, free_slot(), AnchorMethod::kClientMarked);
+    }
     return {};
   }
-  if (!due(c)) return {};
   const Advice advice{CheckpointSignal::kSave, free_slot(),
                       saved_ ? CheckpointReason::kCalm : CheckpointReason::kFirstCalm};
   remember(c, advice.slot, AnchorMethod::kCertifiedCalm);

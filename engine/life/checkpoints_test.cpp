@@ -112,5 +112,18 @@ TEST(Checkpoints, HonoursAClientsMarkOnlyWhenCalm) {
   FAIL() << "no anchor";
 }
 
+TEST(Checkpoints, AreAdvisedToAClientThatMarksEveryStep) {
+  SyntheticRun run({.seed = 22});
+  Engine engine;
+  int saves = 0;
+  for (int i = 0; i < 1000; ++i) {
+    Step s = run.next(1.0);
+    s.total_steps = 1000;
+    s.is_anchor = true;
+    saves += engine.observe(s).checkpoint_signal == CheckpointSignal::kSave ? 1 : 0;
+  }
+  EXPECT_GE(saves, 8);
+}
+
 }  // namespace
 }  // namespace argus::engine
