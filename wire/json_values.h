@@ -10,6 +10,7 @@ namespace argus::wire {
 
 /// Integers up to this are exact in a double; a real literal beyond it names no one integer.
 inline constexpr double kExactIntegerMax = 9007199254740992.0;  // 2^53
+inline constexpr double kCosineSlack = 0.01;  ///< half-precision rounding outside [-1, 1]: clamped, not refused
 
 /// A number, or a bare or quoted word for one that is not finite; nullopt: something else. -0 reads as 0, which means
 /// the same and must hash alike.

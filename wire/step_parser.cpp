@@ -19,8 +19,7 @@
 namespace argus::wire {
 namespace {
 
-constexpr double kCosineSlack = 0.01;    // half-precision rounding outside [-1, 1]: clamped, not refused
-constexpr double kFractionSlack = 0.01;  // the same for probabilities
+constexpr double kFractionSlack = 0.01;  // rounding of probabilities outside [0, 1]: let pass
 
 constexpr std::string_view kAcceptedWords = "NaN, Infinity or -Infinity (bare or quoted), or null";
 
@@ -171,11 +170,11 @@ class StepParser {
   bool count(JsonEvent e, std::string_view accepted) {
     if (!integer(e, accepted)) return false;
     number_ = static_cast<double>(integer_);
-    return number_ <= kExactIntegerMax || wrong(e, accepted);
+    return integer_ <= static_cast<std::int64_t>(kExactIntegerMax) || wrong(e, accepted);
   }
 
   bool step(const FieldSpec& spec, JsonEvent e) {
-    if (!integer(e, "an integer >= 0")) return false;
+    if (!count(e, "an integer from 0 to 2^53")) return false;
     switch (static_cast<Special>(spec.target)) {
       case Special::kStep:
         m_.head.step = integer_;

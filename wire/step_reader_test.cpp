@@ -161,7 +161,7 @@ TEST_F(StepReaderTest, RefusesWrongTypesAndImpossibleValues) {
       {R"("model_type":5)", "model_type"},
   };
   for (const Bad& bad : cases) EXPECT_EQ(refuse(bad.fields).field, bad.field) << bad.fields;
-  for (const char* step : {"-1", "1.5", "\"1\"", "99999999999999999999", "NaN", "true", "[]"}) {
+  for (const char* step : {"-1", "1.5", "\"1\"", "9007199254740993", "99999999999999999999", "NaN", "true", "[]"}) {
     EXPECT_EQ(refuse_body(std::string(R"({"run_id":"r","step":)") + step + "}").field, "step") << step;
   }
   for (const char* id : {"\"\"", "\"a b\"", "5", "\"\xC3\xA4\""}) {

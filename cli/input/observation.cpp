@@ -1,5 +1,6 @@
 #include "cli/input/observation.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -18,6 +19,12 @@ bool may_be_negative(engine::Field field) {
          field == Field::kGradientSimilarity;
 }
 
+/// Where 0 says that the quantity is unknown, as in the protocol's own messages.
+bool is_absent_at_zero(engine::Field field) {
+  using engine::Field;
+  return field == Field::kLossScale || field == Field::kBatchSize || field == Field::kSequenceLength;
+}
+
 Status refuse(std::string_view name, double value, std::string_view accepted) {
   std::string shown;
   wire::JsonWriter(shown).number(value);
@@ -30,6 +37,10 @@ Status set_observation(wire::StepMessage& message, engine::Field field, double v
   if (value < 0.0 && !may_be_negative(field)) return refuse(name, value, "a number >= 0, NaN, Infinity or nothing");
   if (field == engine::Field::kEpoch && !std::isfinite(value))
     return refuse(name, value, "a finite number >= 0 or nothing");
+  if (field == engine::Field::kGradientSimilarity && std::fabs(value) > 1.0 + wire::kCosineSlack)
+    return refuse(name, value, "a number in [-1, 1], NaN or nothing");
+  if (value == 0.0 && is_absent_at_zero(field)) return {};
+  if (field == engine::Field::kGradientSimilarity && !std::isnan(value)) value = std::clamp(value, -1.0, 1.0);
   message.head.scalars.set(field, value + 0.0);
   return {};
 }
