@@ -197,7 +197,7 @@ int replay(const ReplayOptions& options) {
   }
   if (options.output == ReplayOutput::kSummaryJson) summary.write(out);
   std::fwrite(out.data(), 1, out.size(), stdout);
-  if (std::fflush(stdout) != 0) {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     fmt::print(stderr, "argus: standard output cannot be written\n");
     return kExitBadInput;
   }

@@ -170,3 +170,12 @@ class TestSummary:
         file = tmp_path / "calm.jsonl"
         file.write_text("\n".join(json.dumps(s) for s in healthy_run(300)))
         assert "nothing to report" in argus("replay", file).stdout
+
+    def test_output_that_cannot_be_written_is_an_error(self, program, tmp_path):
+        file = tmp_path / "calm.jsonl"
+        file.write_text("\n".join(json.dumps(s) for s in healthy_run(300)))
+        with open("/dev/full", "w") as full:
+            command = [program, "replay", "--json", file]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == BAD_INPUT
+        assert "cannot be written" in done.stderr
