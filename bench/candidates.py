@@ -113,7 +113,7 @@ def main() -> int:
             if row["label"] == "healthy":
                 healthy += 1
                 false += bool(steps)
-            for part, (onset, deadline) in zip(row.get("parts", []), windows_of(meta), strict=False):
+            for part, (onset, deadline) in zip(row["parts"], windows_of(meta)) if row.get("parts") else ():
                 faults += 1
                 first = next((s for s in steps if s >= onset), math.inf)
                 in_time += first <= deadline
