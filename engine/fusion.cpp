@@ -9,6 +9,8 @@ constexpr int kRising = 8;           // observations a draw-up must last to be w
 constexpr int kRisingMax = 40;       // ... after which it is no news
 constexpr double kMaterial = 0.1;    // share of the progress given back that matters
 constexpr double kWideMargin = 5.0;  // times all progress: lost by so much, the loss alone is critical
+constexpr double kBuilding = 0.5;    // severity from which evidence counts as building up
+constexpr double kLrJump = 1.3;      // log2 above an LR record that stood
 constexpr int kHysteresis = 8;       // observations of watch on leaving an alarm
 constexpr int kCalm = 12;  // observations without worsening by a noise unit after which an alarm becomes a watch
 
@@ -78,7 +80,12 @@ int Fusion::observe(const View& v, const FusionInput& in) {
   double hard = std::max({of(in, SignalKind::kLossDivergence), of(in, SignalKind::kVanishingGradients),
                           of(in, SignalKind::kTrainingStagnation), of(in, SignalKind::kRepresentationalCollapse)});
   if (in.explosion_consequential) hard = std::max(hard, of(in, SignalKind::kGradientExplosion));
-  int p = settle(v, in, hard, instantaneous(v, in, hard));
+  int now = instantaneous(v, in, hard);
+  // Out of nothing: one bad batch lifts loss and norm together and is gone at the next step; a second observation
+  // confirms. A learning rate far above its record is no batch.
+  if (last_hard_ < kBuilding && v.t.schedule.lr_excess() < kLrJump) now = std::min(now, 1);
+  last_hard_ = now >= 1 ? std::max(hard, kBuilding) : hard;
+  int p = settle(v, in, hard, now);
   const LossTracker& loss = v.t.loss;
   const bool losing = loss.slow().progress() > kProgress && loss.given_back() > 1.0 &&
                       of(in, SignalKind::kLossDivergence) > 2.0 && p >= 2;

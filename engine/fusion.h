@@ -19,7 +19,7 @@ class Fusion {
   int pressure() const { return pressure_; }
   template <class Archive>
   void visit(Archive& ar) {
-    ar(pressure_, age_, cool_, bad_, lost_, last_worse_, worst_);
+    ar(pressure_, age_, cool_, bad_, lost_, last_worse_, last_hard_, worst_);
     ar.bounded(pressure_, 3);
   }
 
@@ -29,6 +29,7 @@ class Fusion {
 
   std::int32_t pressure_ = 0, age_ = 0, cool_ = 0, bad_ = 0, lost_ = 0;
   std::int64_t last_worse_ = 0;
+  double last_hard_ = 0.0;
   std::array<double, 3> worst_{};
 };
 

@@ -228,6 +228,8 @@ bool Advisor::must_act(const Context& c, const Situation& now) const {
   if (c.step.mode != ControlMode::kAuto || !present_ || current_.state != LoopState::kProposed) return false;
   if (current_.id == acted_id_) return false;
   if (current_.kind == InterventionKind::kRestoreLr) return now.pressure == 0;
+  // The samples to leave out are named by the step they were seen in: only that answer can carry them.
+  if (current_.kind == InterventionKind::kFilterSamples && !now.named_samples) return false;
   return c.fused >= 3 || hot_ >= kSustained;
 }
 

@@ -21,8 +21,9 @@ void DeadStream::observe(const Step& step, bool converged) {
     skipped = skipped || s[Field::kLossScale] < loss_scale_;  // a scaler lowers its scale exactly when it skips
     loss_scale_ = s[Field::kLossScale];
   }
-  skipped_recently_ = skipped_recently_ * kSkipDecay + (skipped ? 1.0 : 0.0);
-  broken_ = loss_finite && has_norm && !std::isfinite(norm) && !skipped;
+  // A scaler starts far too high and finds its scale by skipping: that counts only after a step was applied.
+  skipped_recently_ = skipped_recently_ * kSkipDecay + (skipped && alive_norms_ > 0 ? 1.0 : 0.0);
+  broken_ = loss_finite && !skipped && (step.nan_detected || (has_norm && !std::isfinite(norm)));
   broken_recently_ = broken_recently_ * kBrokenDecay + (broken_ ? 1.0 : 0.0);
   const bool alive = std::isfinite(norm) && norm > 0.0;
   if (alive) alive_norms_ = std::min(alive_norms_ + 1, kAlive);

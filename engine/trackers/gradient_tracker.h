@@ -1,6 +1,7 @@
 // The run's gradient norm: novelty upward, draw-up and draw-down of its logarithm.
 #pragma once
 
+#include "engine/constants.h"
 #include "engine/drawup.h"
 #include "engine/novelty.h"
 #include "engine/scale.h"
@@ -39,8 +40,8 @@ class GradientTracker {
 
  private:
   BinaryUnit unit_;
-  Novelty novelty_{Novelty::Options{6.5, 16, 0}};
-  Novelty collapse_{Novelty::Options{6.5, 40, 0}};
+  Novelty novelty_{Novelty::Options{constants::kCap, 16, 0}};
+  Novelty collapse_{Novelty::Options{constants::kCap, 40, 0}};
   Drawup rise_{12};
   Drawup fall_{6};
   StandingRecord standing_, decay_;

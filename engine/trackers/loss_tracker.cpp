@@ -42,7 +42,8 @@ void LossTracker::feed(double x, double widen, double grace) {
   const double difference = x - last_;
   if (has_difference_) {
     reversal_last_ = std::sqrt(std::max(0.0, -difference * difference_));
-    reversal_.observe(reversal_last_, widen);
+    // A smooth descent reverses nowhere: the loss's noise is the least range a reversal is measured in.
+    reversal_.observe(reversal_last_, widen, relapse_.noise());
   }
   difference_ = difference;
   has_difference_ = true;

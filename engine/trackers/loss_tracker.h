@@ -1,6 +1,7 @@
 // The run's loss: novelty of the raw value and of its residual, draw-up at two speeds, reversals, progress.
 #pragma once
 
+#include "engine/constants.h"
 #include "engine/drawup.h"
 #include "engine/novelty.h"
 #include "engine/relapse.h"
@@ -51,9 +52,9 @@ class LossTracker {
   void feed(double x, double widen, double grace);
 
   BinaryUnit unit_;
-  Novelty raw_{Novelty::Options{6.5, 16, 6}};
-  Novelty residual_{Novelty::Options{6.5, 16, 6}};
-  Novelty reversal_{Novelty::Options{6.5, 16, 0}};
+  Novelty raw_{Novelty::Options{constants::kCap, 16, 6}};
+  Novelty residual_{Novelty::Options{constants::kCap, 16, 6}};
+  Novelty reversal_{Novelty::Options{constants::kCap, 16, 0}};
   Drawup fast_{8};
   Drawup slow_{24};
   Relapse relapse_;

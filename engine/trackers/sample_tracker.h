@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "engine/constants.h"
 #include "engine/drawup.h"
 #include "engine/novelty.h"
 #include "engine/scale.h"
@@ -12,7 +13,7 @@ namespace argus::engine {
 
 /// Mean of one per-sample quantity, oriented so that up is worse.
 struct SampleMean {
-  Novelty novelty{Novelty::Options{6.5, 16, 0}};
+  Novelty novelty{Novelty::Options{constants::kCap, 16, 0}};
   Drawup rise{12};
   double last = 0.0;
   void observe(double mean, double widen, double grace, double floor) {
@@ -54,8 +55,8 @@ class SampleTracker {
 
   BinaryUnit unit_;
   SampleMean entropy_, doubt_, wrong_;
-  Novelty spread_{Novelty::Options{6.5, 16, 0}}, outlier_{Novelty::Options{6.5, 16, 0}},
-      maximum_{Novelty::Options{6.5, 16, 0}};
+  Novelty spread_{Novelty::Options{constants::kCap, 16, 0}}, outlier_{Novelty::Options{constants::kCap, 16, 0}},
+      maximum_{Novelty::Options{constants::kCap, 16, 0}};
   double spread_last_ = 0.0, outlier_last_ = 0.0;
   std::array<std::uint32_t, 32> spikes_{};  // of this step only: not state
   std::int32_t spike_count_ = 0;

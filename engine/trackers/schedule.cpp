@@ -45,7 +45,7 @@ void Schedule::observe(const Step& step) {
   }
   if (last_step_ >= 0 && step.step > last_step_) {
     const std::int64_t gap = step.step - last_step_;
-    if (gap > kGapFactor * longest_gap_ && longest_gap_ > 0) {
+    if (longest_gap_ > 0 && gap / kGapFactor >= longest_gap_ && gap > longest_gap_) {
       left_ = std::max(left_, kGrace);
       changed_ = true;
     }

@@ -14,7 +14,7 @@ bool is_nonfinite(const Step& step, const DeadStream& dead) {
   const Scalars& s = step.scalars;
   if (s.has(Field::kLoss) && !std::isfinite(s[Field::kLoss])) return true;
   if (step.step_skipped) return false;
-  return step.nan_detected || (dead.broken_norm() && dead.broken_recently() > 1.5);
+  return dead.broken_norm() ? dead.broken_recently() > 1.5 : step.nan_detected;
 }
 
 }  // namespace

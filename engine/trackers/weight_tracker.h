@@ -1,6 +1,7 @@
 // Norms of the weights: speed of log(L1/L2) and of log L2 over two spans, and exact stillness.
 #pragma once
 
+#include "engine/constants.h"
 #include "engine/novelty.h"
 
 namespace argus::engine {
@@ -42,16 +43,18 @@ class WeightTracker {
   template <class Archive>
   void visit(Archive& ar) {
     ar(spread_speed_, size_speed_, spread_up_, spread_down_, size_up_, size_down_, spread_, size_, stillness_,
-       speed_last_);
+       speed_last_, echo_up_, echo_down_);
   }
 
  private:
-  Novelty spread_speed_{Novelty::Options{6.5, 40, 0}}, size_speed_{Novelty::Options{6.5, 40, 0}};
-  Novelty spread_up_{Novelty::Options{6.5, 48, 0}}, spread_down_{Novelty::Options{6.5, 48, 0}},
-      size_up_{Novelty::Options{6.5, 48, 0}}, size_down_{Novelty::Options{6.5, 48, 0}};
+  Novelty spread_speed_{Novelty::Options{constants::kCap, 40, 0}},
+      size_speed_{Novelty::Options{constants::kCap, 40, 0}};
+  Novelty spread_up_{Novelty::Options{constants::kCap, 48, 0}}, spread_down_{Novelty::Options{constants::kCap, 48, 0}},
+      size_up_{Novelty::Options{constants::kCap, 48, 0}}, size_down_{Novelty::Options{constants::kCap, 48, 0}};
   Fifo<double, 33> spread_, size_;
   Stillness stillness_;
   double speed_last_ = 0.0;
+  std::int32_t echo_up_ = 0, echo_down_ = 0;  ///< observations left in which that direction is an echo
 };
 
 }  // namespace argus::engine
