@@ -83,7 +83,7 @@ int Fusion::observe(const View& v, const FusionInput& in) {
   int now = instantaneous(v, in, hard);
   // Out of nothing: one bad batch lifts loss and norm together and is gone at the next step; a second observation
   // confirms. A learning rate far above its record is no batch.
-  if (last_hard_ < kBuilding && v.t.schedule.lr_excess() < kLrJump) now = std::min(now, 1);
+  if (pressure_ == 0 && last_hard_ < kBuilding && v.t.schedule.lr_excess() < kLrJump) now = std::min(now, 1);
   last_hard_ = now >= 1 ? std::max(hard, kBuilding) : hard;
   int p = settle(v, in, hard, now);
   const LossTracker& loss = v.t.loss;

@@ -39,12 +39,8 @@ void WeightTracker::observe(double l1, double l2, double widen) {
   }
   if (spread_.full()) {
     const double ds = spread - spread_.front(), dz = size - size_.front();
-    // A spike that came back shows again, with the other sign, when it leaves the span: an echo, not news.
-    if (echo_up_ == 0) spread_up_.observe(ds, widen, kResolution);
-    if (echo_down_ == 0) spread_down_.observe(-ds, widen, kResolution);
-    const int span = decltype(spread_)::kCapacity;
-    echo_up_ = spread_down_.held() > 0 ? span : std::max(0, echo_up_ - 1);
-    echo_down_ = spread_up_.held() > 0 ? span : std::max(0, echo_down_ - 1);
+    spread_up_.observe(ds, widen, kResolution);
+    spread_down_.observe(-ds, widen, kResolution);
     size_up_.observe(dz, widen, kResolution);
     size_down_.observe(-dz, widen, kResolution);
   }

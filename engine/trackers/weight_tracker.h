@@ -43,7 +43,7 @@ class WeightTracker {
   template <class Archive>
   void visit(Archive& ar) {
     ar(spread_speed_, size_speed_, spread_up_, spread_down_, size_up_, size_down_, spread_, size_, stillness_,
-       speed_last_, echo_up_, echo_down_);
+       speed_last_);
   }
 
  private:
@@ -54,7 +54,6 @@ class WeightTracker {
   Fifo<double, 33> spread_, size_;
   Stillness stillness_;
   double speed_last_ = 0.0;
-  std::int32_t echo_up_ = 0, echo_down_ = 0;  ///< observations left in which that direction is an echo
 };
 
 }  // namespace argus::engine
