@@ -38,7 +38,7 @@ Reading GradientExplosion::observe(const View& v) {
   consequential_ = update >= kConfirm || lr >= 1.0 || t.loss.raw().level() > -0.5 || t.loss.rise() > 0.3 ||
                    t.weights.motion_evidence() > 0.5 * kConfirm;
   if (v.t.nonfinite) r.severity = std::max(r.severity, 1.0);
-  r.describe(t.gradient.novelty(), t.gradient.last(), [&](double x) { return t.gradient.restore(x); });
+  r.describe(t.gradient.novelty(), t.gradient.last(), [&](double x) { return t.gradient.restore(std::max(0.0, x)); });
   return r;
 }
 

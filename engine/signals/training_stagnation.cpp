@@ -13,7 +13,7 @@ Reading TrainingStagnation::observe(const View& v) {
     r.severity =
         std::max({r.severity, v.t.weights.stillness().severity(), u.still() / kStill, v.t.schedule.stalled() / kStill});
   }
-  r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(x); });
+  r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(std::max(0.0, x)); });
   return r;
 }
 

@@ -33,7 +33,7 @@ Reading VanishingGradients::observe(const View& v) {
   const GradientTracker& g = v.t.gradient;
   Reading r;
   if (!g.saturated()) r.severity = evidence(v);
-  r.describe(g.novelty(), g.last(), [&](double x) { return g.restore(x); });
+  r.describe(g.novelty(), g.last(), [&](double x) { return g.restore(std::max(0.0, x)); });
   return r;
 }
 
