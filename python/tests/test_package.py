@@ -76,8 +76,8 @@ def test_types_are_shipped() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="types of torch are needed")
 def test_the_package_is_clean_under_strict_types() -> None:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(PACKAGE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "src/argus"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SOURCE)
     assert done.returncode == 0, done.stdout
 
 
