@@ -17,11 +17,16 @@ namespace argus {
 
 /// A code exists only where some caller acts on it.
 enum class ErrorCode : std::uint8_t {
-  kMalformed = 1,    ///< not JSON / not the format at all (HTTP 400)
-  kInvalid = 2,      ///< well-formed, but a field has a wrong type or an impossible value (HTTP 422)
-  kTooLarge = 3,     ///< a size, depth or count limit was passed (HTTP 413)
-  kUnavailable = 4,  ///< a file or service cannot be read now
-  kUnsupported = 5,  ///< a version or format this build does not know
+  kMalformed = 1,     ///< not JSON / not the format at all (HTTP 400)
+  kInvalid = 2,       ///< well-formed, but a field has a wrong type or an impossible value (HTTP 422)
+  kTooLarge = 3,      ///< a size, depth or count limit was passed (HTTP 413)
+  kUnavailable = 4,   ///< a file or service cannot be read now
+  kUnsupported = 5,   ///< a version or format this build does not know
+  kNotFound = 6,      ///< nothing of that name that the caller may see (HTTP 404)
+  kConflict = 7,      ///< it exists already, or changed since it was read (HTTP 409)
+  kUnauthorized = 8,  ///< no key, or one that is not known (HTTP 401)
+  kForbidden = 9,     ///< known, but not allowed to (HTTP 403)
+  kRateLimited = 10,  ///< too often; the hint says when again (HTTP 429)
 };
 
 /// What was wrong, where, and what would be accepted: the error body of the wire protocol.

@@ -288,6 +288,16 @@ std::string_view error_word(ErrorCode code) {
       return "unavailable";
     case ErrorCode::kUnsupported:
       return "unsupported";
+    case ErrorCode::kNotFound:
+      return "not_found";
+    case ErrorCode::kConflict:
+      return "conflict";
+    case ErrorCode::kUnauthorized:
+      return "unauthorized";
+    case ErrorCode::kForbidden:
+      return "forbidden";
+    case ErrorCode::kRateLimited:
+      return "rate_limited";
   }
   return "invalid";
 }

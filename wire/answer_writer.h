@@ -27,7 +27,7 @@ void write_answer(const Answer& answer, std::string& out);
 /// as write_answer() made them, oldest first, at least one.
 void write_pack_answer(std::span<const std::string_view> answers, std::string& out);
 
-/// The word of an error's code: malformed, invalid, too_large, unavailable, unsupported.
+/// The word of an error's code, as the protocol's error body carries it: malformed, invalid, too_large, ...
 std::string_view error_word(ErrorCode code);
 
 /// `{"error":{"code","message","field"?,"hint"?}}`.

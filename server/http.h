@@ -1,0 +1,56 @@
+// Requests and responses as the rest of the server sees them: the HTTP library stays in http_listener.cpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace argus::server {
+
+enum class HttpMethod : std::uint8_t { kGet, kHead, kPost, kPut, kDelete, kOptions, kOther };
+
+struct HttpRequest {
+  HttpMethod method = HttpMethod::kGet;
+  std::string path;   ///< as sent, without the query; not decoded: paths of ours need no escapes
+  std::string query;  ///< behind '?', not decoded
+  std::vector<std::pair<std::string, std::string>> headers;  ///< names in lower case, values trimmed
+  std::string body;
+  std::string peer;  ///< address of the other side, for logs and rate limits
+  bool peer_is_loopback = false;
+  bool is_tls = false;
+
+  /// The first header of that (lower-case) name; empty when there is none.
+  std::string_view header(std::string_view name) const;
+};
+
+/// A response that goes on: text/event-stream. Thread-safe.
+class EventStream {
+ public:
+  virtual ~EventStream() = default;
+  /// Queues bytes. False: the client is gone, or takes them too slowly (its queue passed 1 MiB) and is cut off.
+  virtual bool write(std::string bytes) = 0;
+  virtual void close() = 0;
+  /// Called once, on any thread, when the client is gone or the stream was closed. Set before the first write.
+  virtual void on_closed(std::function<void()> closed) = 0;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;  ///< others; never Content-Length or Connection
+  bool close = false;                                        ///< ends the connection after it
+  /// When set, headers go out at once and the stream is handed over; `body` is ignored.
+  std::function<void(std::shared_ptr<EventStream>)> stream;
+};
+
+/// Answers a request: called exactly once, from any thread.
+using Respond = std::function<void(HttpResponse)>;
+/// Called on an I/O thread: must not block. The request is the handler's to keep.
+using HttpHandler = std::function<void(HttpRequest request, Respond respond)>;
+
+}  // namespace argus::server
