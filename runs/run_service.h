@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "engine/decision.h"
 #include "runs/certificate_signer.h"
+#include "runs/run_head.h"
 #include "store/store.h"
 #include "wire/step_message.h"
 
@@ -49,7 +50,6 @@ struct Registered {
   store::RunInfo run;
 };
 
-enum class CommandKind : std::uint8_t { kNone = 0, kStart = 1, kPause = 2, kStop = 3 };
 
 struct Completion {
   std::string run_id;

@@ -87,8 +87,9 @@ struct Document {
   std::string body;
 };
 
+/// Moves the run from version after.version - 1 to after.version; version 1 creates it.
 struct Append {
-  RunInfo after;                    ///< the row as it is to be; after.version = expected version + 1
+  RunInfo after;                    ///< the row as it is to be, but `compacted`, which only compact() changes
   std::optional<Pack> pack;         ///< its version is after.version
   std::vector<Document> documents;  ///< written with it, unconditionally (their version is ignored)
 };
