@@ -27,13 +27,13 @@ struct RunHead {
 
   // Where the log stands.
   record::Chain chain;
-  std::uint64_t segment = 0;      ///< of the newest observation
-  bool reset_pending = false;     ///< the client reset the run and nothing was observed since
-  std::int64_t reset_step = 0;    ///< the step that reset named
-  std::int64_t first_step = -1;   ///< of the first observation
-  std::uint64_t late = 0;         ///< late arrivals kept
-  std::uint64_t gaps = 0;         ///< times a step number jumped by more than one
-  std::uint64_t skipped_steps = 0;  ///< step numbers those jumps passed over
+  std::uint64_t segment = 0;                         ///< of the newest observation
+  bool reset_pending = false;                        ///< the client reset the run and nothing was observed since
+  std::int64_t reset_step = 0;                       ///< the step that reset named
+  std::int64_t first_step = -1;                      ///< of the first observation
+  std::uint64_t late = 0;                            ///< late arrivals kept
+  std::uint64_t gaps = 0;                            ///< times a step number jumped by more than one
+  std::uint64_t skipped_steps = 0;                   ///< step numbers those jumps passed over
   std::array<std::uint64_t, 4> steps_at_pressure{};  ///< observations
   std::array<std::int64_t, 4> ms_at_pressure{};      ///< wall time between acknowledgements, by the pressure before
   std::int64_t observed_ms = 0;                      ///< wall clock of the newest observation; 0: none

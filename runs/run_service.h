@@ -50,7 +50,6 @@ struct Registered {
   store::RunInfo run;
 };
 
-
 struct Completion {
   std::string run_id;
   store::RunStatus status = store::RunStatus::kCompleted;
@@ -73,8 +72,9 @@ struct RunServiceOptions {
   std::uint32_t snapshot_every = 512;    ///< observations between snapshots of the engine's state
   std::size_t waiting_per_run_max = 64;  ///< requests that wait for one run's append; more are kUnavailable
   std::function<void(const Committed&)> on_committed;
-  /// Runs blocking work (reading a run back, compaction, certificates) on a thread of its own; default: at once.
-  std::function<void(std::function<void()>)> background;
+  unsigned background_threads = 2;  ///< that read runs back, compact, and sign
+  /// Takes the place of those threads: a simulation runs the work when it likes.
+  std::function<void(std::function<void()>)> background_for_test;
 };
 
 /// Thread-safe. Calls that take a `done` return at once, and report exactly once on some thread, never under a lock;

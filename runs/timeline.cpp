@@ -149,8 +149,8 @@ void write_notes(const EventPlace& place, const Decision& before, const Decision
 void write_transitions(const EventPlace& place, const Decision& before, const Decision& after,
                        const wire::StepMessage& message, std::string& out) {
   write_applied(place, message, out);
+  write_episode(place, before, after, out);  // before the pressure, so that its peak counts for the episode
   write_pressure(place, before, after, out);
-  write_episode(place, before, after, out);
   write_anchor(place, before, after, out);
   write_recommendation(place, before, after, out);
   write_checkpoint(place, after, out);

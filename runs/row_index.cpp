@@ -1,0 +1,84 @@
+#include "runs/row_index.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <vector>
+
+#include "base/bytes.h"
+#include "record/chunk.h"
+#include "record/pack.h"
+#include "record/row.h"
+
+namespace argus::runs {
+namespace {
+
+constexpr std::size_t kRecordsPerRead = 64;
+
+std::uint64_t identity(const wire::StepMessage& message) {
+  const engine::Step& h = message.head;
+  if (!h.seq) return h.content_hash ^ static_cast<std::uint64_t>(h.step) * 0x9E3779B97F4A7C15u;
+  return *h.seq * 0xD6E8FEB86659FD93u ^ h.segment.value_or(0);
+}
+
+}  // namespace
+
+bool is_same_observation(const wire::StepMessage& a, const wire::StepMessage& b) {
+  if (a.head.seq || b.head.seq) {
+    return a.head.seq == b.head.seq && a.head.segment.value_or(0) == b.head.segment.value_or(0);
+  }
+  return a.head.step == b.head.step && a.head.content_hash == b.head.content_hash;
+}
+
+void RowIndex::clear() {
+  offsets_.clear();
+  indexed_ = 0;
+}
+
+std::optional<record::Observation> RowIndex::find(std::string_view rows, const wire::StepMessage& message) {
+  record::Observation o;
+  ByteReader unread(rows.substr(std::min(indexed_, rows.size())));
+  while (unread.remaining() > 0) {
+    const std::size_t at = rows.size() - unread.remaining();
+    if (!record::read_row(unread, o)) break;  // rows are our own: none is torn
+    offsets_[identity(o.message)] = at;
+  }
+  indexed_ = rows.size();
+  const auto found = offsets_.find(identity(message));
+  if (found == offsets_.end()) return std::nullopt;
+  ByteReader row(rows.substr(found->second));
+  if (!record::read_row(row, o) || !is_same_observation(o.message, message)) return std::nullopt;
+  return o;
+}
+
+Result<std::string> read_same_rows(store::Store& store, const store::RunKey& key,
+                                   std::span<const wire::StepMessage> steps) {
+  std::unordered_set<std::uint64_t> wanted;
+  store::RecordQuery query;
+  query.min_step = INT64_MAX;
+  query.max_step = INT64_MIN;
+  for (const wire::StepMessage& step : steps) {
+    wanted.insert(identity(step));
+    query.min_step = std::min(query.min_step, step.head.step);
+    query.max_step = std::max(query.max_step, step.head.step);
+  }
+  query.count_max = kRecordsPerRead;
+  query.parts.telemetry = query.parts.decisions = query.parts.packs = true;
+  std::string rows;
+  const auto visit = [&](std::string_view row, const record::Observation& o, std::int64_t) {
+    if (wanted.contains(identity(o.message))) rows += row;
+    return true;
+  };
+  while (true) {
+    Result<std::vector<store::Record>> records = store.read_records(key, query);
+    if (!records) return records.error();
+    for (const store::Record& record : *records) {
+      const Status read = record.chunk ? record::read_chunk(record.chunk->telemetry, record.chunk->decisions, visit)
+                                       : record::read_pack(record.pack->body, visit);
+      if (!read) return read.error();
+    }
+    if (records->empty()) return rows;
+    query.after_version = records->back().version();
+  }
+}
+
+}  // namespace argus::runs
