@@ -162,7 +162,7 @@ void ObserveWork::settle_segment(const EventPlace& place, engine::Reception rece
 void ObserveWork::settle_engine(const EventPlace& place) {
   std::string& version = state_.head.engine_version;
   if (version == engine::kEngineVersion) return;
-  if (!version.empty()) write_engine_changed(place, engine::kEngineVersion, events_);
+  if (!version.empty()) write_engine_changed(place, version, engine::kEngineVersion, events_);
   version = engine::kEngineVersion;
 }
 

@@ -174,9 +174,10 @@ void write_reset(const EventPlace& place, std::int64_t reset_step, std::string& 
   e.number("reset_step", reset_step);
 }
 
-void write_engine_changed(const EventPlace& place, std::string_view engine_version, std::string& out) {
+void write_engine_changed(const EventPlace& place, std::string_view from, std::string_view to, std::string& out) {
   Event e("engine", place, out);
-  e.text("engine_version", engine_version);
+  e.text("from", from);
+  e.text("engine_version", to);
 }
 
 void write_command(const EventPlace& place, CommandKind kind, bool delivered, std::string& out) {

@@ -11,7 +11,7 @@
 //   note               {note, since_step, value}        when it appears
 //   segment            {segment}                        a rewind began it
 //   reset              {reset_step}                     the client reset the run
-//   engine             {engine_version}                 another engine judges from here on
+//   engine             {from, engine_version}           another engine judges from here on
 //   command            {command, delivered}             asked for (false), or put into an answer (true)
 //   report             {report, body}                   the client's stop acknowledgement or command report
 //   completed          {status, error?}
@@ -42,7 +42,7 @@ void write_transitions(const EventPlace& place, const engine::Decision& before, 
 void write_registered(const EventPlace& place, const RunHead& head, std::string& out);
 void write_segment(const EventPlace& place, std::uint64_t segment, std::string& out);
 void write_reset(const EventPlace& place, std::int64_t reset_step, std::string& out);
-void write_engine_changed(const EventPlace& place, std::string_view engine_version, std::string& out);
+void write_engine_changed(const EventPlace& place, std::string_view from, std::string_view to, std::string& out);
 void write_command(const EventPlace& place, CommandKind kind, bool delivered, std::string& out);
 void write_report(const EventPlace& place, std::string_view report, std::string_view body, std::string& out);
 void write_completed(const EventPlace& place, store::RunStatus status, std::string_view error, std::string& out);

@@ -102,6 +102,7 @@ void TimelineFold::add_line(std::string_view line) {
                             f.real("quality_score")},
                  dropped);
   } else if (kind == "engine") {
+    if (engine_versions.empty()) engine_versions.push_back(f.text("from"));
     engine_versions.push_back(f.text("engine_version"));
   } else if (kind == "reset") {
     ++resets;

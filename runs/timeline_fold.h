@@ -57,7 +57,7 @@ class TimelineFold {
   std::vector<InterventionFact> interventions;
   std::vector<CheckpointFact> checkpoints;
   std::vector<AnchorFact> anchors;
-  std::vector<std::string> engine_versions;  ///< later ones; the first is not an event
+  std::vector<std::string> engine_versions;  ///< in order; empty while the first one judges
   std::uint64_t resets = 0;
   std::uint64_t dropped = 0;
 
