@@ -40,6 +40,9 @@ OUTSIDE_ROOMS = ("bench", "fuzz", "tests", "include")  # may include any room
 THIRD_PARTY = [
     ("rapidjson/", r"wire/json_reader\.cpp"),
     ("CLI/", r"cli/(main|[a-z_]+_flags)\.cpp"),
+    ("spdlog/", r"base/log\.cpp"),
+    ("toml++/", r"server/config_file\.cpp"),
+    ("sodium.h", r"server/auth/tokens\.cpp"),
     ("fmt/", r"(?!(engine|base|probe)/).*"),
     ("zlib.h", r"(wire|cli|bench)/.*\.cpp"),
     ("zstd.h", r"(wire|cli|bench)/.*\.cpp"),
