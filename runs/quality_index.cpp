@@ -13,7 +13,8 @@ namespace {
 constexpr std::size_t kCellsMax = 128;           // the smoothed loss: medians over equal shares of the observations
 constexpr std::size_t kCellObservationsMin = 4;  // fewer make no median worth the name
 constexpr std::size_t kDoublingsMax = 7;         // log2 of kCellsMax
-constexpr double kNoiseErrors = 3.0;             // standard errors of a cell's median that count as no movement
+// Standard errors of a cell's median that count as no movement: the range of 128 medians of noise alone is about that.
+constexpr double kNoiseErrors = 5.0;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Upper median; consumes the order of `values`, which are not empty.
@@ -130,7 +131,10 @@ DataQuality QualityIndex::finish() const {
   q.finite = static_cast<double>(observed_ - non_finite_) / static_cast<double>(observed_);
   q.index = 0.0;
 
-  std::vector<double> medians = cell_medians(kept_);
+  std::vector<double> losses = kept_;
+  // Differences of the largest doubles overflow. The index knows no units, so a power of two changes nothing else.
+  for (double& loss : losses) loss *= 0x1p-12;
+  std::vector<double> medians = cell_medians(losses);
   const double first = medians.front();
   const double best = *std::min_element(medians.begin(), medians.end());
   if (!std::isfinite(first) || !(best < first)) return q;  // nothing was ever gained on the start
@@ -138,12 +142,14 @@ DataQuality QualityIndex::finish() const {
   const double ceiling = first + (first - best);
   for (double& value : medians) value = std::min(value, ceiling);
 
-  const double noise = kNoiseErrors * cell_error(kept_, medians.size());
+  const double noise = kNoiseErrors * cell_error(losses, medians.size());
   const std::size_t doublings = std::bit_width(medians.size()) - 1;
   const Movement moved = follow(medians, noise, doublings);
   const double gained = first - moved.lowest;
   if (!(gained > 0.0)) return q;
-  q.coherence = std::clamp(gained / moved.total, 0.0, 1.0);
+  // A gain just above what noise alone could make counts little; from twice that on it counts in full.
+  const double certainty = noise > 0.0 ? std::clamp(gained / noise - 1.0, 0.0, 1.0) : 1.0;
+  q.coherence = certainty * std::clamp(gained / moved.total, 0.0, 1.0);
   q.spread = evenness(std::span(moved.progress).first(doublings), gained);
   q.retention = std::clamp((first - medians.back() + noise) / gained, 0.0, 1.0);
   q.index = q.coherence * (0.5 + 0.5 * q.spread) * q.retention * q.finite;
