@@ -68,6 +68,7 @@ void write_pressure(const EventPlace& place, const Decision& before, const Decis
   Event e("pressure", place, out);
   e.number("from", before.harm_pressure);
   e.number("to", after.harm_pressure);
+  if (const auto& episode = after.episode ? after.episode : before.episode) e.number("episode", episode->id);
   e.signals([&](std::size_t i) { return after.signals[i].active; });
 }
 

@@ -2,7 +2,7 @@
 //
 // Every event has `kind`, `at_ms` (wall clock) and, where it belongs to an observation, `index` and `step`:
 //   registered         {model_type, sdk_version, total_steps}
-//   pressure           {from, to, signals: [names]}
+//   pressure           {from, to, episode?, signals: [names]}
 //   episode_opened     {id, opened_step}                episode_closed {id, opened_step, peak_pressure}
 //   recommendation     {id, recommended, state, signals, evidence}     a new one, or one whose state changed
 //   applied            {id, applied, applied_step, ok, detail?}        what the client did about one
