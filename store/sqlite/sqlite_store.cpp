@@ -1,0 +1,428 @@
+#include "store/sqlite/sqlite_store.h"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "store/sqlite/connection.h"
+#include "store/sqlite/schema.h"
+#include "store/sqlite/sqlite_reads.h"
+#include "store/sqlite/sqlite_writes.h"
+
+namespace argus::store {
+namespace {
+
+constexpr std::size_t kGroupMax = 1024;      // items of one commit: bounds how long the first of them waits
+constexpr int kCheckpointPages = 1000;       // of the log, 4 MiB: from here on it is copied into the database beside
+constexpr int kPumpedCheckpointPages = 100;  // the commits; a pumped store does it between commits
+
+struct QueuedAppend {
+  Append append;
+  AppendDone done;
+};
+struct QueuedSnapshot {
+  RunKey key;
+  Snapshot snapshot;
+};
+struct QueuedAnalytics {
+  RunKey key;
+  std::int64_t at_ms;
+  std::string body;
+};
+/// A transaction of its own, for the calls that block. False: roll it back.
+struct QueuedTask {
+  std::function<Status(Connection&)> run;
+  bool in_transaction;
+  std::function<void(const Status&)> done;
+};
+using Item = std::variant<QueuedAppend, QueuedSnapshot, QueuedAnalytics, QueuedTask>;
+
+// Applies a group of items and commits it.
+class Committer {
+ public:
+  explicit Committer(Connection& db) : db_(db) {}
+
+  /// Every append is reported, in order, whatever happens.
+  void commit(std::vector<Item>& group) {
+    std::size_t i = 0;
+    while (i < group.size()) {
+      if (auto* const task = std::get_if<QueuedTask>(&group[i])) {
+        run(*task);
+        ++i;
+        continue;
+      }
+      std::size_t end = i;
+      while (end < group.size() && !std::holds_alternative<QueuedTask>(group[end])) ++end;
+      commit_appends(std::span(group).subspan(i, end - i));
+      i = end;
+    }
+  }
+
+ private:
+  void run(QueuedTask& task) {
+    if (!task.in_transaction) return task.done(task.run(db_));
+    Status status = db_.execute("BEGIN IMMEDIATE");
+    if (status) {
+      status = task.run(db_);
+      if (status) status = db_.execute("COMMIT");
+      if (!status) roll_back();
+    }
+    task.done(status);
+  }
+
+  void commit_appends(std::span<Item> items) {
+    std::vector<AppendOutcome> outcomes;
+    Status status = db_.execute("BEGIN IMMEDIATE");
+    if (status) {
+      status = apply(items, outcomes);
+      if (status) status = db_.execute("COMMIT");
+      if (!status) roll_back();
+    }
+    std::size_t next = 0;
+    for (Item& item : items) {
+      auto* const append = std::get_if<QueuedAppend>(&item);
+      if (append == nullptr) continue;
+      append->done(status ? Result<AppendOutcome>(outcomes[next]) : Result<AppendOutcome>(status.error()));
+      ++next;
+    }
+  }
+
+  Status apply(std::span<const Item> items, std::vector<AppendOutcome>& outcomes) {
+    for (const Item& item : items) {
+      if (const auto* const append = std::get_if<QueuedAppend>(&item)) {
+        const Result<AppendOutcome> outcome = sqlite::append(db_, append->append);
+        if (!outcome) return outcome.error();
+        outcomes.push_back(*outcome);
+      } else if (const auto* const s = std::get_if<QueuedSnapshot>(&item)) {
+        if (Status kept = sqlite::put_snapshot(db_, s->key, s->snapshot); !kept) return kept;
+      } else if (const auto* const a = std::get_if<QueuedAnalytics>(&item)) {
+        if (Status kept = sqlite::put_analytics(db_, a->key, a->at_ms, a->body); !kept) return kept;
+      }
+    }
+    return {};
+  }
+
+  // Some errors (a full disk) end the transaction by themselves.
+  void roll_back() {
+    if (sqlite3_get_autocommit(db_.handle()) == 0) (void)db_.execute("ROLLBACK").has_value();
+  }
+
+  Connection& db_;
+};
+
+// Connections that read, lent to one caller at a time.
+class Readers {
+ public:
+  Status open(const ConnectionOptions& options, int count) {
+    for (int i = 0; i < count; ++i) {
+      Result<std::unique_ptr<Connection>> opened = Connection::open(options);
+      if (!opened) return opened.error();
+      idle_.push_back(std::move(*opened));
+    }
+    return {};
+  }
+  template <class Read>
+  auto with(Read read) {
+    std::unique_ptr<Connection> db;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return !idle_.empty(); });
+      db = std::move(idle_.back());
+      idle_.pop_back();
+    }
+    auto result = read(*db);
+    {
+      const std::lock_guard lock(mutex_);
+      idle_.push_back(std::move(db));
+    }
+    wake_.notify_one();
+    return result;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::unique_ptr<Connection>> idle_;
+};
+
+// Copies the write-ahead log into the database on a thread of its own; the committing thread copies the small rest,
+// after which SQLite begins the log anew.
+class Checkpointer {
+ public:
+  Checkpointer(std::unique_ptr<Connection> own, Connection& committing)
+      : own_(std::move(own)), committing_(committing), thread_([this] { serve(); }) {}
+  ~Checkpointer() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  Checkpointer(const Checkpointer&) = delete;
+  Checkpointer& operator=(const Checkpointer&) = delete;
+
+  /// By the committing thread, after each commit.
+  void committed(int log_pages) {
+    if (rest_is_small_.exchange(false)) {
+      sqlite3_wal_checkpoint_v2(committing_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+      return;
+    }
+    if (log_pages < kCheckpointPages) return;
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(due_, true)) return;
+    wake_.notify_one();
+  }
+
+ private:
+  void serve() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      wake_.wait(lock, [this] { return stopping_ || due_; });
+      if (stopping_) return;
+      lock.unlock();
+      // A failure is no loss: the log keeps everything, and the next commit asks again.
+      sqlite3_wal_checkpoint_v2(own_->handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+      rest_is_small_ = true;
+      lock.lock();
+      due_ = false;
+    }
+  }
+
+  std::unique_ptr<Connection> own_;
+  Connection& committing_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false, due_ = false;
+  std::atomic<bool> rest_is_small_{false};
+  std::thread thread_;
+};
+
+class SqliteStore final : public PumpedStore {
+ public:
+  SqliteStore(const SqliteOptions& options, std::unique_ptr<Connection> writer)
+      : options_(options), writer_(std::move(writer)), committer_(*writer_) {
+    sqlite3_wal_hook(
+        writer_->handle(),
+        [](void* self, sqlite3*, const char*, int pages) {
+          static_cast<SqliteStore*>(self)->log_pages_ = pages;
+          return SQLITE_OK;
+        },
+        this);
+  }
+
+  ~SqliteStore() override {
+    if (thread_.joinable()) {
+      {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+      }
+      wake_.notify_all();
+      thread_.join();
+    } else {
+      while (pump()) {
+      }
+    }
+    checkpointer_.reset();
+  }
+
+  Status start(const ConnectionOptions& connection, bool threaded) {
+    ConnectionOptions reading = connection;
+    if (Status opened = readers_.open(reading, options_.readers); !opened) return opened;
+    if (!threaded) return {};
+    if (options_.wal) {
+      Result<std::unique_ptr<Connection>> own = Connection::open(connection);
+      if (!own) return own.error();
+      checkpointer_ = std::make_unique<Checkpointer>(std::move(*own), *writer_);
+    }
+    thread_ = std::thread([this] { serve(); });
+    return {};
+  }
+
+  void append(Append append, AppendDone done) override { enqueue(QueuedAppend{std::move(append), std::move(done)}); }
+  void put_snapshot(const RunKey& key, Snapshot snapshot) override {
+    enqueue(QueuedSnapshot{key, std::move(snapshot)});
+  }
+  void put_analytics(const RunKey& key, std::int64_t at_ms, std::string body) override {
+    enqueue(QueuedAnalytics{key, at_ms, std::move(body)});
+  }
+
+  Result<bool> compact(const RunKey& key, Chunk chunk) override {
+    return write<bool>([&](Connection& db) { return sqlite::compact(db, key, chunk); });
+  }
+  Result<bool> delete_run(const RunKey& key) override {
+    return write<bool>([&](Connection& db) { return sqlite::delete_run(db, key); });
+  }
+  Status insert_run(const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs) override {
+    return run_task([&](Connection& db) { return sqlite::insert_run(db, run, chunks, packs); }, true);
+  }
+  Result<bool> put_document(const Document& document) override {
+    return write<bool>([&](Connection& db) { return sqlite::put_document(db, document); });
+  }
+  Result<bool> delete_document(std::string_view kind, std::string_view id) override {
+    return write<bool>([&](Connection& db) { return sqlite::delete_document(db, kind, id); });
+  }
+  Status shrink() override {
+    return run_task([](Connection& db) { return db.execute("PRAGMA incremental_vacuum"); }, false);
+  }
+  Status ping() override {
+    return run_task([](Connection& db) { return db.execute("PRAGMA user_version"); }, true);
+  }
+  void flush() override {
+    (void)run_task([](Connection&) { return Status(); }, false).has_value();
+  }
+
+  Result<std::optional<RunInfo>> find_run(const RunKey& key) override {
+    return readers_.with([&](Connection& db) { return sqlite::find_run(db, key); });
+  }
+  Result<std::optional<Snapshot>> find_snapshot(const RunKey& key) override {
+    return readers_.with([&](Connection& db) { return sqlite::find_snapshot(db, key); });
+  }
+  Result<std::vector<Record>> read_records(const RunKey& key, const RecordQuery& query) override {
+    return readers_.with([&](Connection& db) { return sqlite::read_records(db, key, query); });
+  }
+  Result<std::vector<RunInfo>> list_runs(const RunQuery& query) override {
+    return readers_.with([&](Connection& db) { return sqlite::list_runs(db, query); });
+  }
+  Result<std::uint64_t> count_runs(const RunQuery& query) override {
+    return readers_.with([&](Connection& db) { return sqlite::count_runs(db, query); });
+  }
+  Result<std::optional<Document>> find_document(std::string_view kind, std::string_view id) override {
+    return readers_.with([&](Connection& db) { return sqlite::find_document(db, kind, id); });
+  }
+  Result<std::vector<Document>> list_documents(std::string_view kind, std::string_view after_id,
+                                               std::size_t limit) override {
+    return readers_.with([&](Connection& db) { return sqlite::list_documents(db, kind, after_id, limit); });
+  }
+  Result<std::vector<std::string>> list_analytics(const RunKey& key, std::size_t limit) override {
+    return readers_.with([&](Connection& db) { return sqlite::list_analytics(db, key, limit); });
+  }
+  Result<std::uint64_t> size_bytes() override {
+    return readers_.with([&](Connection& db) { return sqlite::size_bytes(db); });
+  }
+
+  bool pump() override {
+    std::vector<Item> group;
+    {
+      const std::lock_guard lock(mutex_);
+      take_group(group);
+    }
+    if (group.empty()) return false;
+    committer_.commit(group);
+    if (options_.wal && log_pages_ > kPumpedCheckpointPages) {
+      sqlite3_wal_checkpoint_v2(writer_->handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    }
+    return true;
+  }
+
+ private:
+  void enqueue(Item item) {
+    {
+      const std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(item));
+    }
+    wake_.notify_one();
+  }
+
+  void take_group(std::vector<Item>& group) {
+    while (!queue_.empty() && group.size() < kGroupMax) {
+      group.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+  }
+
+  void serve() {
+    std::vector<Item> group;
+    std::unique_lock lock(mutex_);
+    while (true) {
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      take_group(group);
+      lock.unlock();
+      committer_.commit(group);
+      group.clear();
+      if (checkpointer_) checkpointer_->committed(log_pages_);
+      lock.lock();
+    }
+  }
+
+  // Runs on the committing thread, behind everything queued; a pumped store runs it at once, on the caller.
+  Status run_task(const std::function<Status(Connection&)>& run, bool in_transaction) {
+    std::promise<Status> promise;
+    std::future<Status> status = promise.get_future();
+    enqueue(QueuedTask{run, in_transaction, [&promise](const Status& s) { promise.set_value(s); }});
+    if (!thread_.joinable()) {
+      while (pump()) {
+      }
+    }
+    return status.get();
+  }
+
+  template <class T>
+  Result<T> write(const std::function<Result<T>(Connection&)>& run) {
+    std::optional<T> value;
+    const Status status = run_task(
+        [&](Connection& db) {
+          Result<T> result = run(db);
+          if (!result) return Status(result.error());
+          value = std::move(*result);
+          return Status();
+        },
+        true);
+    if (!status) return status.error();
+    return std::move(*value);
+  }
+
+  const SqliteOptions options_;
+  std::unique_ptr<Connection> writer_;  // used by the committing thread alone
+  Committer committer_;
+  int log_pages_ = 0;
+  Readers readers_;
+  std::unique_ptr<Checkpointer> checkpointer_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Item> queue_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+Result<std::unique_ptr<SqliteStore>> open_store(const SqliteOptions& options, const std::string& vfs, bool threaded) {
+  ConnectionOptions connection;
+  connection.path = options.path;
+  connection.vfs = vfs;
+  connection.busy_timeout_ms = options.busy_timeout_ms;
+  connection.wal = options.wal;
+  connection.durable = options.durable;
+  Result<std::unique_ptr<Connection>> writer = Connection::open(connection);
+  if (!writer) return writer.error();
+  if (Status migrated = migrate(**writer); !migrated) return migrated.error();
+  auto store = std::make_unique<SqliteStore>(options, std::move(*writer));
+  if (Status started = store->start(connection, threaded); !started) return started.error();
+  return store;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> open_sqlite(const SqliteOptions& options) {
+  Result<std::unique_ptr<SqliteStore>> opened = open_store(options, "", true);
+  if (!opened) return opened.error();
+  return std::unique_ptr<Store>(std::move(*opened));
+}
+
+Result<std::unique_ptr<PumpedStore>> open_pumped_sqlite_for_test(const SqliteOptions& options, const std::string& vfs) {
+  Result<std::unique_ptr<SqliteStore>> opened = open_store(options, vfs, false);
+  if (!opened) return opened.error();
+  return std::unique_ptr<PumpedStore>(std::move(*opened));
+}
+
+}  // namespace argus::store
