@@ -37,12 +37,12 @@ struct Observed {
 
 struct Registration {
   std::string run_id;
-  std::string model_type;
-  std::string sdk_version;
+  std::string model_type = {};
+  std::string sdk_version = {};
   std::int64_t total_steps = 0;  ///< 0: unknown
   double total_epochs = 0.0;
-  std::string secret_hash;  ///< SHA-256 in hex of the intervention secret, or empty
-  std::string idempotency_key;
+  std::string secret_hash = {};  ///< SHA-256 in hex of the intervention secret, or empty
+  std::string idempotency_key = {};
 };
 
 struct Registered {
@@ -53,9 +53,9 @@ struct Registered {
 struct Completion {
   std::string run_id;
   store::RunStatus status = store::RunStatus::kCompleted;
-  std::optional<std::int64_t> step;
-  std::string error;
-  std::optional<double> duration_s;
+  std::optional<std::int64_t> step = {};
+  std::string error = {};
+  std::optional<double> duration_s = {};
 };
 
 /// What became durable, for live views, alerts and metrics. Called on the committing thread: must not block.
@@ -71,10 +71,10 @@ struct RunServiceOptions {
   std::size_t live_runs_max = 6000;      ///< engines kept in memory, 40 KiB each; others are read back when needed
   std::uint32_t snapshot_every = 512;    ///< observations between snapshots of the engine's state
   std::size_t waiting_per_run_max = 64;  ///< requests that wait for one run's append; more are kUnavailable
-  std::function<void(const Committed&)> on_committed;
+  std::function<void(const Committed&)> on_committed = {};
   unsigned background_threads = 2;  ///< that read runs back, compact, and sign
   /// Takes the place of those threads: a simulation runs the work when it likes.
-  std::function<void(std::function<void()>)> background_for_test;
+  std::function<void(std::function<void()>)> background_for_test = {};
 };
 
 /// Thread-safe. Calls that take a `done` return at once, and report exactly once on some thread, never under a lock;

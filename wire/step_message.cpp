@@ -98,7 +98,9 @@ std::uint64_t content_hash(const StepMessage& message) {
            (h.nan_detected ? 8u : 0u) | (h.step_skipped ? 4u : 0u) | (h.lr_restarted ? 2u : 0u) |
            (h.is_anchor ? 1u : 0u));
   add_scalars(hash, h.scalars);
-  for (const auto& text : message.texts) hash.add(text);
+  for (std::size_t i = 0; i < kTextCount; ++i) {
+    if (static_cast<Text>(i) != Text::kRunId) hash.add(message.texts[i]);
+  }
   for (const auto& value : message.stored) {
     hash.add(std::uint64_t{value.has_value()});
     if (value) hash.add(*value);

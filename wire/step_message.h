@@ -87,7 +87,7 @@ struct StepMessage {
   void clear();
 };
 
-/// 64 bits over every known field of the message but `seq` and `segment`: equal content, equal hash, in any order of
+/// 64 bits over every known field of the message but `run_id`, `seq` and `segment`: equal content, equal hash, in any order of
 /// fields.
 std::uint64_t content_hash(const StepMessage& message);
 
