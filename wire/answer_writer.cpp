@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "engine/engine.h"
 #include "wire/json_writer.h"
 
 namespace argus::wire {
@@ -238,7 +237,7 @@ void write_answer(const Answer& answer, std::string& out) {
   w.key("step");
   w.number(answer.message->head.step);
   w.key("engine_version");
-  w.word(engine::kEngineVersion);
+  w.word(answer.engine_version);
   w.key("harm_pressure");
   w.number(d.harm_pressure);
   write_signals(d, w);

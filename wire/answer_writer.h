@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "engine/decision.h"
+#include "engine/engine.h"
 #include "wire/step_message.h"
 
 namespace argus::wire {
@@ -15,6 +16,7 @@ namespace argus::wire {
 struct Answer {
   const StepMessage* message = nullptr;        ///< the step that is answered; names run, step and sample ids
   const engine::Decision* decision = nullptr;  ///< what the engine said to it
+  std::string_view engine_version = engine::kEngineVersion;
 };
 
 /// The answer object of a single step: every field of the protocol's answer table. About two microseconds while calm.

@@ -1,0 +1,338 @@
+#include "runs/export.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "base/bytes.h"
+#include "engine/engine.h"
+#include "record/pack.h"
+#include "record/row.h"
+#include "runs/complete_run.h"
+#include "runs/run_head.h"
+#include "runs/timeline.h"
+#include "wire/answer_writer.h"
+#include "wire/json_reader.h"
+#include "wire/json_writer.h"
+#include "wire/object_reader.h"
+#include "wire/step_writer.h"
+
+namespace argus::runs {
+namespace {
+
+constexpr std::string_view kEventPrefix = "{\"event\":";
+constexpr std::string_view kCertificatePrefix = "{\"certificate\":";
+constexpr std::string_view kEndPrefix = "{\"end\":";
+constexpr std::string_view kObservationPrefix = "{\"index\":";
+constexpr std::size_t kRecordsPerRead = 16;
+constexpr std::size_t kChunkRowBytesMax = std::size_t{8} << 20;
+constexpr std::array<std::string_view, 5> kReceptions = {"observed", "second", "rewind", "duplicate", "late"};
+
+std::string base64(std::string_view bytes) {
+  std::string text(sodium_base64_encoded_len(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
+  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                    sodium_base64_VARIANT_ORIGINAL);
+  text.pop_back();  // its terminating NUL
+  return text;
+}
+
+std::optional<std::string> from_base64(std::string_view text) {
+  std::string bytes(text.size() / 4 * 3 + 3, '\0');
+  std::size_t size = 0;
+  const char* end = nullptr;
+  const int code = sodium_base642bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), text.data(),
+                                     text.size(), nullptr, &size, &end, sodium_base64_VARIANT_ORIGINAL);
+  if (code != 0 || end != text.data() + text.size()) return std::nullopt;
+  bytes.resize(size);
+  return bytes;
+}
+
+std::string header_line(const store::RunInfo& run) {
+  std::string line;
+  wire::JsonWriter w(line);
+  w.begin_object();
+  w.key("argus_export");
+  w.number(kExportVersion);
+  w.key("engine_version");
+  w.word(engine::kEngineVersion);
+  w.key("run_id");
+  w.word(run.run_id);
+  w.key("owner");
+  w.string(run.owner);
+  w.key("status");
+  w.word(status_word(run.status));
+  w.key("observations");
+  w.number(run.observations);
+  w.key("pressure");
+  w.number(run.pressure);
+  w.key("last_step");
+  w.number(run.last_step);
+  w.key("bytes");
+  w.number(run.bytes);
+  w.key("created_ms");
+  w.number(run.created_ms);
+  w.key("updated_ms");
+  w.number(run.updated_ms);
+  w.key("head");
+  w.word(base64(run.head));
+  w.end_object();
+  return line;
+}
+
+// Made from the row alone, and so the same at export and at check.
+std::string observation_line(std::uint64_t index, std::int64_t received_ms, std::string_view run_id,
+                             std::string_view row, std::string_view engine_version, record::Observation& o) {
+  o.message.text(wire::Text::kRunId) = run_id;
+  std::string line;
+  wire::JsonWriter w(line);
+  w.begin_object();
+  w.key("index");
+  w.number(index);
+  w.key("received_ms");
+  w.number(received_ms);
+  w.key("segment");
+  w.number(o.segment);
+  w.key("reception");
+  w.word(kReceptions[static_cast<std::size_t>(o.decision.reception)]);
+  if (o.reset_before) {
+    w.key("reset");
+    w.number(o.reset_step);
+  }
+  std::string part;
+  wire::write_step(o.message, part);
+  w.key("step");
+  w.raw(part);
+  part.clear();
+  wire::write_answer({&o.message, &o.decision, engine_version}, part);
+  w.key("answer");
+  w.raw(part);
+  w.key("row");
+  w.word(base64(row));
+  w.end_object();
+  return line;
+}
+
+std::string end_line(std::uint64_t observations, const record::Chain& chain) {
+  return fmt::format(R"({{"end":true,"observations":{},"chain":"{}"}})", observations, chain.hex());
+}
+
+class Exporter {
+ public:
+  Exporter(const store::RunInfo& run, const LineSink& sink) : run_(run), sink_(sink) {}
+
+  Status add(const store::Record& record) {
+    const auto visit = [this](std::string_view row, const record::Observation& o, std::int64_t received_ms) {
+      if (index_ == run_.observations) return true;  // came while we read: the row does not count it
+      chain_.add(row);
+      observation_ = o;
+      goes_on_ = sink_(observation_line(index_++, received_ms, run_.run_id, row, engine::kEngineVersion, observation_));
+      return goes_on_;
+    };
+    Status read;
+    if (record.chunk && record.chunk->count > 0) {
+      read = record::read_chunk(record.chunk->telemetry, record.chunk->decisions, visit);
+    } else if (record.pack && record.pack->count > 0) {
+      read = record::read_pack(record.pack->body, visit);
+    }
+    if (read) add_events(record.chunk ? record.chunk->events : record.pack->events);
+    return read;
+  }
+  bool goes_on() const { return goes_on_; }
+  void end() {
+    if (goes_on_) sink_(end_line(index_, chain_));
+  }
+
+ private:
+  void add_events(std::string_view events) {
+    while (goes_on_ && !events.empty()) {
+      const std::size_t end = std::min(events.find('\n'), events.size());
+      goes_on_ = sink_(fmt::format("{}{}}}", kEventPrefix, events.substr(0, end)));
+      events.remove_prefix(std::min(end + 1, events.size()));
+    }
+  }
+
+  const store::RunInfo& run_;
+  const LineSink& sink_;
+  std::uint64_t index_ = 0;
+  record::Chain chain_;
+  record::Observation observation_;
+  bool goes_on_ = true;
+};
+
+}  // namespace
+
+Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink) {
+  const Result<std::optional<store::RunInfo>> row = store.find_run(key);
+  if (!row) return row.error();
+  if (!*row)
+    return Error{ErrorCode::kNotFound, "there is no such run", "run_id", "argus runs list shows what there is"};
+  const store::RunInfo& run = **row;
+  if (!sink(header_line(run))) return {};
+  Exporter exporter(run, sink);
+  store::RecordQuery query;
+  query.count_max = kRecordsPerRead;
+  query.parts.events = query.parts.telemetry = query.parts.decisions = query.parts.packs = true;
+  while (query.after_version < run.version && exporter.goes_on()) {
+    const Result<std::vector<store::Record>> records = store.read_records(key, query);
+    if (!records) return records.error();
+    if (records->empty()) break;
+    for (const store::Record& record : *records) {
+      if (record.pack && record.version() > run.version) break;
+      if (Status added = exporter.add(record); !added) return added;
+    }
+    query.after_version = records->back().version();
+  }
+  const auto certificate = store.find_document(kCertificateKind, certificate_document_id(key));
+  if (!certificate) return certificate.error();
+  if (*certificate && exporter.goes_on()) sink(fmt::format("{}{}}}", kCertificatePrefix, (*certificate)->body));
+  exporter.end();
+  return {};
+}
+
+Error ExportReader::wrong(std::string_view what) const {
+  return Error{ErrorCode::kMalformed, fmt::format("line {} of the export {}", lines_, what), "",
+               "an export is read as `argus runs export` wrote it"};
+}
+
+Status ExportReader::add(std::string_view line) {
+  ++lines_;
+  if (lines_ == 1) return add_header(line);
+  if (ended_) return wrong("comes after its end");
+  if (line.starts_with(kObservationPrefix)) return add_observation(line);
+  if (line.starts_with(kEndPrefix)) return add_end(line);
+  const bool is_event = line.starts_with(kEventPrefix);
+  if (!is_event && !line.starts_with(kCertificatePrefix)) return wrong("is none that an export has");
+  wire::JsonReader json;
+  if (!json.start(line)) return wrong("is not JSON");
+  if (is_event) {
+    line.remove_prefix(kEventPrefix.size());
+    line.remove_suffix(1);
+    events_ += line;
+    events_ += '\n';
+  } else {
+    line.remove_prefix(kCertificatePrefix.size());
+    line.remove_suffix(1);
+    certificate_ = line;
+  }
+  return {};
+}
+
+Status ExportReader::add_header(std::string_view line) {
+  std::optional<std::int64_t> version, observations, bytes, created_ms, updated_ms;
+  std::optional<double> last_step;
+  std::optional<std::int64_t> pressure;
+  std::string head, status;
+  const wire::ObjectField fields[] = {wire::required(wire::integer_field("argus_export", version)),
+                                      wire::run_id_field(run_.run_id),
+                                      wire::required(wire::text_field("engine_version", engine_version_)),
+                                      wire::text_field("owner", run_.owner),
+                                      wire::text_field("status", status),
+                                      wire::required(wire::integer_field("observations", observations)),
+                                      wire::integer_field("pressure", pressure),
+                                      wire::number_field("last_step", last_step),
+                                      wire::integer_field("bytes", bytes),
+                                      wire::integer_field("created_ms", created_ms),
+                                      wire::integer_field("updated_ms", updated_ms),
+                                      wire::required(wire::text_field("head", head, 65536))};
+  wire::JsonReader json;
+  if (Status read = wire::read_object(json, line, fields); !read) return read;
+  if (*version != kExportVersion) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("the export has version {}, this Argus reads {}", *version, kExportVersion),
+                 "argus_export", "use a later version of Argus"};
+  }
+  const std::optional<std::string> head_bytes = from_base64(head);
+  if (!head_bytes) return wrong("holds a head that is not base64");
+  if (Result<RunHead> read = read_head(*head_bytes); !read) return read.error();
+  run_.head = *head_bytes;
+  run_.observations = static_cast<std::uint64_t>(*observations);
+  run_.pressure = static_cast<int>(std::clamp<std::int64_t>(pressure.value_or(0), 0, 3));
+  run_.last_step = static_cast<std::int64_t>(last_step.value_or(-1));
+  run_.bytes = static_cast<std::uint64_t>(bytes.value_or(0));
+  run_.created_ms = created_ms.value_or(0);
+  run_.updated_ms = updated_ms.value_or(0);
+  for (const auto known : {store::RunStatus::kRunning, store::RunStatus::kCompleted, store::RunStatus::kFailed,
+                           store::RunStatus::kStopped}) {
+    if (status_word(known) == status) run_.status = known;
+  }
+  return {};
+}
+
+Status ExportReader::add_observation(std::string_view line) {
+  std::optional<std::int64_t> received_ms;
+  std::string text;
+  const wire::ObjectField fields[] = {wire::required(wire::integer_field("received_ms", received_ms)),
+                                      wire::required(wire::text_field("row", text, limits::kBodyBytesMax))};
+  wire::JsonReader json;
+  if (Status read = wire::read_object(json, line, fields); !read) return read;
+  const std::optional<std::string> row = from_base64(text);
+  if (!row) return wrong("holds a row that is not base64");
+  ByteReader bytes(*row);
+  record::Observation o;
+  if (Status read = record::read_row(bytes, o); !read) return read;
+  if (!bytes.at_end()) return wrong("holds bytes behind its row");
+  if (observation_line(observations_, *received_ms, run_.run_id, *row, engine_version_, o) != line) {
+    return wrong("does not show what its row says, or is out of order");
+  }
+  chain_.add(*row);
+  ++observations_;
+  if (!keeps_chunks_) return {};
+  if (writer_.count() == record::kChunkObservations || writer_bytes_ > kChunkRowBytesMax) close_chunk();
+  o.message.text(wire::Text::kRunId).clear();
+  writer_.add(o, *received_ms);
+  writer_bytes_ += row->size();
+  return {};
+}
+
+Status ExportReader::add_end(std::string_view line) {
+  if (line != end_line(observations_, chain_)) return wrong("states another count or chain than its rows have");
+  ended_ = true;
+  return {};
+}
+
+void ExportReader::close_chunk() {
+  store::Chunk chunk;
+  chunk.from_version = chunks_.size();
+  chunk.version = chunks_.size() + 1;
+  chunk.count = writer_.count();
+  chunk.first_index = chunks_.empty() ? 0 : chunks_.back().first_index + chunks_.back().count;
+  chunk.min_step = writer_.min_step();
+  chunk.max_step = writer_.max_step();
+  chunk.events = std::exchange(events_, {});
+  record::ChunkWriter::Bytes bytes = writer_.finish();
+  chunk.telemetry = std::move(bytes.telemetry);
+  chunk.decisions = std::move(bytes.decisions);
+  chunk.rollup = std::move(bytes.rollup);
+  chunks_.push_back(std::move(chunk));
+  writer_bytes_ = 0;
+}
+
+Status ExportReader::finish() {
+  if (!ended_) return wrong("is not the last: the export is cut off");
+  const Result<RunHead> head = read_head(run_.head);
+  if (!head) return head.error();
+  if (observations_ != run_.observations || chain_.hex() != head->chain.hex()) {
+    return wrong("ends a log that its head does not describe");
+  }
+  return {};
+}
+
+Status ExportReader::store_in(store::Store& store, std::string_view owner) {
+  if (!owner.empty()) run_.owner = owner;
+  run_.key = store::run_key(run_.owner, run_.run_id);
+  std::vector<store::Pack> packs;
+  if (writer_.count() > 0 || chunks_.empty()) close_chunk();
+  if (!events_.empty()) chunks_.back().events += std::exchange(events_, {});
+  run_.version = run_.compacted = chunks_.size();
+  if (Status kept = store.insert_run(run_, chunks_, packs); !kept) return kept;
+  if (certificate_.empty()) return {};
+  const Result<bool> put =
+      store.put_document({std::string(kCertificateKind), certificate_document_id(run_.key), 0, certificate_});
+  return put ? Status() : Status(put.error());
+}
+
+}  // namespace argus::runs
