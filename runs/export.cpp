@@ -4,7 +4,6 @@
 #include <sodium.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <utility>
 
@@ -13,13 +12,12 @@
 #include "record/pack.h"
 #include "record/row.h"
 #include "runs/complete_run.h"
+#include "runs/observation_json.h"
 #include "runs/run_head.h"
 #include "runs/timeline.h"
-#include "wire/answer_writer.h"
 #include "wire/json_reader.h"
 #include "wire/json_writer.h"
 #include "wire/object_reader.h"
-#include "wire/step_writer.h"
 
 namespace argus::runs {
 namespace {
@@ -30,7 +28,6 @@ constexpr std::string_view kEndPrefix = "{\"end\":";
 constexpr std::string_view kObservationPrefix = "{\"index\":";
 constexpr std::size_t kRecordsPerRead = 16;
 constexpr std::size_t kChunkRowBytesMax = std::size_t{8} << 20;
-constexpr std::array<std::string_view, 5> kReceptions = {"observed", "second", "rewind", "duplicate", "late"};
 
 std::string base64(std::string_view bytes) {
   std::string text(sodium_base64_encoded_len(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
@@ -85,35 +82,11 @@ std::string header_line(const store::RunInfo& run) {
 
 // Made from the row alone, and so the same at export and at check.
 std::string observation_line(std::uint64_t index, std::int64_t received_ms, std::string_view run_id,
-                             std::string_view row, std::string_view engine_version, record::Observation& o) {
-  o.message.text(wire::Text::kRunId) = run_id;
+                             std::string_view row, std::string_view engine_version, const record::Observation& o) {
   std::string line;
-  wire::JsonWriter w(line);
-  w.begin_object();
-  w.key("index");
-  w.number(index);
-  w.key("received_ms");
-  w.number(received_ms);
-  w.key("segment");
-  w.number(o.segment);
-  w.key("reception");
-  w.word(kReceptions[static_cast<std::size_t>(o.decision.reception)]);
-  if (o.reset_before) {
-    w.key("reset");
-    w.number(o.reset_step);
-  }
-  std::string part;
-  wire::write_step(o.message, part);
-  w.key("step");
-  w.raw(part);
-  part.clear();
-  wire::write_answer({&o.message, &o.decision, engine_version}, part);
-  w.key("answer");
-  w.raw(part);
-  w.key("row");
-  w.word(base64(row));
-  w.end_object();
-  return line;
+  write_observation_json(index, received_ms, run_id, engine_version, o, line);
+  line.back() = ',';  // its closing brace: the row is one more field
+  return line + "\"row\":\"" + base64(row) + "\"}";
 }
 
 std::string end_line(std::uint64_t observations, const record::Chain& chain) {
@@ -128,8 +101,7 @@ class Exporter {
     const auto visit = [this](std::string_view row, const record::Observation& o, std::int64_t received_ms) {
       if (index_ == run_.observations) return true;  // came while we read: the row does not count it
       chain_.add(row);
-      observation_ = o;
-      goes_on_ = sink_(observation_line(index_++, received_ms, run_.run_id, row, engine::kEngineVersion, observation_));
+      goes_on_ = sink_(observation_line(index_++, received_ms, run_.run_id, row, engine::kEngineVersion, o));
       return goes_on_;
     };
     Status read;
@@ -159,7 +131,6 @@ class Exporter {
   const LineSink& sink_;
   std::uint64_t index_ = 0;
   record::Chain chain_;
-  record::Observation observation_;
   bool goes_on_ = true;
 };
 
