@@ -55,8 +55,8 @@ class ByteWriter {
   std::string& out_;
 };
 
-/// Reads what ByteWriter wrote. Total over any bytes: past the end, or on an overlong varint, ok() turns false for good
-/// and every further value is 0 or empty. Views point into the bytes given.
+/// Reads what ByteWriter wrote. Total over any bytes: past the end, or on a varint longer than it must be, ok() turns
+/// false for good and every further value is 0 or empty. Views point into the bytes given.
 class ByteReader {
  public:
   explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
@@ -74,7 +74,7 @@ class ByteReader {
     std::uint64_t v = 0;
     for (int shift = 0; shift < 64; shift += 7) {
       const std::uint8_t byte = u8();
-      if (shift == 63 && byte > 1) break;
+      if ((shift == 63 && byte > 1) || (shift > 0 && byte == 0)) break;
       v |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
       if ((byte & 0x80) == 0) return ok_ ? v : 0;
     }

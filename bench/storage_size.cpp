@@ -2,10 +2,10 @@
 //
 //     storage_size FILE|FOLDER...
 //
-// reads each run (.jsonl or .jsonl.gz; of a folder all such files), lets the engine judge it, writes it as chunks, reads
-// the chunks back and compares every row: a run that does not come back bit for bit ends it with status 1. Numbers are
-// all that telemetry holds: step numbers, scalars, sample ids, sample values; texts and flags are stored but not
-// counted.
+// reads each run (.jsonl or .jsonl.gz; of a folder all such files), lets the engine judge it, writes it as chunks,
+// reads the chunks back and compares every row: a run that does not come back bit for bit ends it with status 1.
+// Numbers are all that telemetry holds: step numbers, scalars, sample ids, sample values; texts and flags are stored
+// but not counted.
 //
 // What would make it measure nothing: rows compared with rows made from what was read (they are made before writing).
 #include <algorithm>

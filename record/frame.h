@@ -21,9 +21,11 @@ Result<std::string_view> open_frame(std::string_view magic, std::string_view byt
 /// "WHAT is torn or foreign".
 Error malformed(std::string_view what);
 
-/// Compressed with zstd, behind its varint raw size. Level 1 to 19; the context is the thread's own.
+/// The size of `raw` as a varint, then `raw` itself, or one zstd frame of it where that is shorter. The context is the
+/// thread's own.
 void pack_bytes(std::string_view raw, int level, std::string& out);
-/// False on anything pack_bytes() does not write, or more than `size_max` raw bytes.
+/// `packed` as a whole. False on anything that pack_bytes() does not write, or more than `size_max` raw bytes; never
+/// more memory than a frame of that size can hold.
 bool unpack_bytes(std::string_view packed, std::size_t size_max, std::string& out);
 
 }  // namespace argus::record

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::string_view kMagic = "ARGP";
 constexpr std::string_view kWhat = "a pack of observations";
-constexpr std::size_t kCompressFrom = 512;  // bytes of rows: below, the frame of zstd costs what it saves
+constexpr int kLevel = 1;
+constexpr std::size_t kCompressFrom = 512;  // bytes of rows: below, it saves little and costs as much as the disk
 constexpr std::size_t kRowsBytesMax = std::size_t{1} << 30;
 
 }  // namespace
@@ -38,12 +39,10 @@ void PackWriter::finish(std::string& out) {
   ByteWriter w(out);
   w.svarint(received_ms_);
   w.varint(count_);
-  const bool compress = rows_.size() >= kCompressFrom;
-  w.u8(compress ? 1 : 0);
-  if (compress) {
-    pack_bytes(rows_, 1, out);
+  if (rows_.size() >= kCompressFrom) {
+    pack_bytes(rows_, kLevel, out);
   } else {
-    w.raw(rows_);
+    w.text(rows_);
   }
   end_frame(begin, out);
 }
@@ -54,20 +53,15 @@ Status read_pack(std::string_view bytes, const RowVisitor& visit) {
   ByteReader r(*body);
   const std::int64_t received_ms = r.svarint();
   const std::uint64_t count = r.varint();
-  const std::uint8_t compressed = r.u8();
-  std::string_view rows = r.raw(r.remaining());
-  std::string unpacked;
-  if (!r.ok() || compressed > 1) return malformed(kWhat);
-  if (compressed == 1) {
-    if (!unpack_bytes(rows, kRowsBytesMax, unpacked)) return malformed(kWhat);
-    rows = unpacked;
-  }
+  std::string rows;
+  if (!r.ok() || !unpack_bytes(r.raw(r.remaining()), kRowsBytesMax, rows)) return malformed(kWhat);
   ByteReader in(rows);
   Observation observation;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::size_t at = rows.size() - in.remaining();
     if (Status read = read_row(in, observation); !read) return read;
-    if (!visit(rows.substr(at, rows.size() - in.remaining() - at), observation, received_ms)) return {};
+    if (!visit(std::string_view(rows).substr(at, rows.size() - in.remaining() - at), observation, received_ms))
+      return {};
   }
   return in.at_end() ? Status() : Status(malformed(kWhat));
 }

@@ -24,7 +24,7 @@ struct RowSource : SourceBase {
   double real_of(ColumnId) { return real(); }
   std::int64_t integer_of(ColumnId) { return integer(); }
   // Each takes 8 bytes: never more memory than the bytes allow.
-  std::size_t reals(std::uint64_t max) { return count(8, max); }
+  std::size_t reals(std::uint64_t max) { return some(8, max); }
   void begin_decision() {}
 };
 

@@ -268,11 +268,14 @@ void write_decision(const Decision& d, Sink& o) {
 template <class Source>
 void read_step(Source& in, std::uint32_t flags, StepMessage& m) {
   engine::Step& h = m.head;
-  h.step = in.integer_of(ColumnId::kStep);
+  h.step = in.as_step(in.integer_of(ColumnId::kStep));
   h.family = in.template word<engine::ModelFamily>(engine::kModelFamilyCount - 1);
   if (flags & kSeq) h.seq = static_cast<std::uint64_t>(in.integer_of(ColumnId::kSeq));
   if (flags & kClientSegment) h.segment = in.number();
-  if (flags & kTotal) h.total_steps = in.integer();
+  if (flags & kTotal) {
+    h.total_steps = in.as_step(in.integer());
+    if (h.total_steps == 0) in.fail();
+  }
   h.nan_detected = flags & kNan;
   h.step_skipped = flags & kSkipped;
   h.lr_restarted = flags & kLrRestarted;
@@ -289,14 +292,15 @@ void read_step(Source& in, std::uint32_t flags, StepMessage& m) {
     engine::LocalHealth health;
     health.worst_level = in.template word<engine::HealthLevel>(2);
     health.affected_fraction = in.real();
-    health.first_seen_step = in.integer();
+    health.first_seen_step = in.as_step(in.integer());
+    if (!(health.affected_fraction >= 0.0 && health.affected_fraction <= 1.0)) in.fail();
     h.local_health = health;
   }
 }
 
 template <class Source>
 void read_ids(Source& in, wire::SampleIds& ids) {
-  const std::size_t n = in.count(2, limits::kSamplesMax);
+  const std::size_t n = in.some(2, limits::kSamplesMax);
   for (std::size_t i = 0; i < n && in.ok(); ++i) {
     const auto kind = in.template word<wire::SampleIds::Id::Kind>(2);
     if (kind == wire::SampleIds::Id::Kind::kText) {
@@ -309,7 +313,7 @@ void read_ids(Source& in, wire::SampleIds& ids) {
 
 template <class Source>
 void read_applied(Source& in, StepMessage& m) {
-  const std::size_t n = in.count(5, limits::kAppliedMax);
+  const std::size_t n = in.some(5, limits::kAppliedMax);
   for (std::size_t i = 0; i < n && in.ok(); ++i) {
     engine::Applied a;
     a.id = in.number();
@@ -321,29 +325,40 @@ void read_applied(Source& in, StepMessage& m) {
   }
 }
 
+// The engine trusts that the arrays are of one length: bytes that say otherwise are foreign.
+template <class Source>
+void read_samples(Source& in, StepMessage& m) {
+  const std::uint32_t present = in.some_mask(wire::kSampleArrayCount);
+  std::size_t length = m.sample_ids.size();
+  for (std::size_t i = 0; i < wire::kSampleArrayCount; ++i) {
+    if (!(present >> i & 1u)) continue;
+    const std::size_t size = in.reals(limits::kSamplesMax);
+    if (size == 0 || (length != 0 && size != length)) return in.fail();
+    length = size;
+    m.samples[i].resize(size);
+    for (double& v : m.samples[i]) v = in.real_of(sample_column(i));
+  }
+}
+
 template <class Source>
 void read_extras(Source& in, std::uint32_t flags, StepMessage& m) {
   if (flags & kTexts) {
-    const std::uint32_t present = in.mask(wire::kTextCount);
+    const std::uint32_t present = in.some_mask(wire::kTextCount);
+    if (present & 1u) in.fail();
     for (std::size_t i = 1; i < wire::kTextCount; ++i) {
-      if (present >> i & 1u) m.texts[i] = in.text();
+      if (!(present >> i & 1u)) continue;
+      m.texts[i] = in.text();
+      if (m.texts[i].empty()) in.fail();
     }
   }
   if (flags & kStored) {
-    const std::uint32_t present = in.mask(wire::kStoredScalarCount);
+    const std::uint32_t present = in.some_mask(wire::kStoredScalarCount);
     for (std::size_t i = 0; i < wire::kStoredScalarCount; ++i) {
       if (present >> i & 1u) m.stored[i] = in.real();
     }
   }
   if (flags & kIds) read_ids(in, m.sample_ids);
-  if (flags & kSamples) {
-    const std::uint32_t present = in.mask(wire::kSampleArrayCount);
-    for (std::size_t i = 0; i < wire::kSampleArrayCount; ++i) {
-      if (!(present >> i & 1u)) continue;
-      m.samples[i].resize(in.reals(limits::kSamplesMax));
-      for (double& v : m.samples[i]) v = in.real_of(sample_column(i));
-    }
-  }
+  if (flags & kSamples) read_samples(in, m);
   if (flags & kApplied) read_applied(in, m);
 }
 
@@ -357,6 +372,7 @@ void read_signals(Source& in, Decision& d) {
     if (!(kept >> i & 1u)) continue;
     s.severity = in.real_of(severity_column(i));
     s.active = active >> i & 1u;
+    if (!is_kept(s)) in.fail();
     if (!s.active) continue;
     s.active_steps = in.integer();
     s.since_step = in.integer();
@@ -421,7 +437,7 @@ void read_decision(Source& in, Decision& d) {
     d.episode = e;
   }
   if (flags & kNotes) {
-    const std::uint32_t present = in.mask(engine::kNoteCount);
+    const std::uint32_t present = in.some_mask(engine::kNoteCount);
     for (std::size_t i = 0; i < engine::kNoteCount; ++i) {
       if (!(present >> i & 1u)) continue;
       d.notes[i].present = true;
@@ -432,7 +448,7 @@ void read_decision(Source& in, Decision& d) {
   if (flags & kLossBand) d.expected_loss = read_band(in, ColumnId::kLossLow, ColumnId::kLossHigh);
   if (flags & kNormBand) d.expected_grad_norm = read_band(in, ColumnId::kNormLow, ColumnId::kNormHigh);
   if (flags & kSpikes) {
-    d.spike_count = static_cast<std::uint32_t>(in.count(1, engine::kSpikeSamplesMax));
+    d.spike_count = static_cast<std::uint32_t>(in.some(1, engine::kSpikeSamplesMax));
     for (std::uint32_t i = 0; i < d.spike_count; ++i) d.spike_indices[i] = in.mask(32);
   }
   if (flags & kRecommendation) d.recommendation = read_recommendation(in);
@@ -443,6 +459,10 @@ void read_decision(Source& in, Decision& d) {
     d.checkpoint_signal = in.template word<engine::CheckpointSignal>(2);
     d.checkpoint_slot = in.mask(32);
     d.checkpoint_reason = in.template word<engine::CheckpointReason>(4);
+    if (d.checkpoint_signal == engine::CheckpointSignal::kNone && d.checkpoint_slot == 0 &&
+        d.checkpoint_reason == engine::CheckpointReason::kNone) {
+      in.fail();
+    }
   }
   d.proactive_anchor = flags & kProactive;
   if (flags & kAnchor) d.anchor = read_anchor(in);

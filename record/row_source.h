@@ -13,6 +13,8 @@
 namespace argus::record {
 
 class SourceBase {
+  static constexpr std::int64_t kStepMax = std::int64_t{1} << 53;
+
  public:
   explicit SourceBase(ByteReader& bytes) : r_(bytes) {}
 
@@ -37,10 +39,21 @@ class SourceBase {
     if (v >> bits != 0) fail();
     return ok() ? static_cast<std::uint32_t>(v) : 0;
   }
-  /// A count of things of which each takes at least `size` bytes: never more memory than the bytes allow.
-  std::size_t count(std::size_t size, std::uint64_t max) {
+  /// Of the bits one at least: a writer leaves out what is not there.
+  std::uint32_t some_mask(std::size_t bits) {
+    const std::uint32_t v = mask(bits);
+    if (v == 0) fail();
+    return v;
+  }
+  /// A step number as the wire accepts it.
+  std::int64_t as_step(std::int64_t v) {
+    if (v < 0 || v > kStepMax) fail();
+    return v;
+  }
+  /// A count, at least 1, of things of which each takes at least `size` bytes: never more memory than the bytes allow.
+  std::size_t some(std::size_t size, std::uint64_t max) {
     const std::uint64_t n = r_.varint();
-    if (n > max || n > r_.remaining() / size) fail();
+    if (n == 0 || n > max || n > r_.remaining() / size) fail();
     return ok() ? static_cast<std::size_t>(n) : 0;
   }
   std::string_view text() {
