@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "record/chunk.h"
 #include "runs/background.h"
 #include "runs/compactor.h"
 
@@ -227,7 +226,7 @@ void Scheduler::Impl::next(const EntryPtr& entry) {
 void Scheduler::Impl::compact_if_due(const EntryPtr& entry) {
   LiveRun& live = entry->live;
   const std::uint64_t observations = live.state.info.observations;
-  if (live.compacting || observations < live.compacted_observations + record::kChunkObservations ||
+  if (live.compacting || observations < live.compacted_observations + options.compact_every ||
       observations < live.compact_again_at) {
     return;
   }
