@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "cli/commands.h"
 #include "cli/replay.h"
 #include "cli/version.h"
 #include "engine/engine.h"
@@ -91,10 +92,14 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   ReplayFlags replay_flags;
   const CLI::App* replay = add_replay(app, replay_flags);
+  int status = argus::cli::kExitRead;  // of the others, which run while the line is parsed
+  argus::cli::add_serve(app, status);
+  argus::cli::add_keys(app, status);
+  argus::cli::add_verify(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? argus::cli::kExitRead : argus::cli::kExitUsage;
   }
-  return replay->parsed() ? run_replay(replay_flags) : argus::cli::kExitUsage;
+  return replay->parsed() ? run_replay(replay_flags) : status;
 }

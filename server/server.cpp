@@ -1,0 +1,146 @@
+#include "server/server.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "runs/retention.h"
+#include "runs/run_service.h"
+#include "runs/signing_key.h"
+#include "server/account.h"
+#include "server/auth/auth.h"
+#include "server/http_listener.h"
+#include "server/ingest.h"
+#include "server/periodic.h"
+#include "server/router.h"
+#include "server/services.h"
+#include "server/worker_pool.h"
+#include "store/sqlite/home.h"
+
+namespace argus::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kRetentionFirst = std::chrono::minutes(1);
+constexpr milliseconds kRetentionPeriod = std::chrono::hours(1);
+
+}  // namespace
+
+Result<std::unique_ptr<store::Store>> open_store(const ServerConfig& config) {
+  if (!config.database.empty()) {
+    return Error{ErrorCode::kUnsupported, "this build has no PostgreSQL", "database", {}};
+  }
+  return store::open_home({config.home, config.durable, config.allows_network_home});
+}
+
+// Members go in the opposite order: first who brings requests, last what they work on.
+struct Server::Impl {
+  Impl(const ServerConfig& c, const Clock& the_clock, std::unique_ptr<store::Store> the_store)
+      : config(c), clock(the_clock), store(std::move(the_store)), workers(c.workers) {}
+
+  const ServerConfig config;
+  const Clock& clock;
+  const std::unique_ptr<store::Store> store;
+  std::atomic<bool> is_draining = false;
+  bool is_stopped = false;
+  std::unique_ptr<runs::SigningKeys> keys;
+  std::vector<std::function<void(const runs::Committed&)>> listeners;  // complete before the first commit
+  WorkerPool workers;
+  std::unique_ptr<runs::RunService> runs;
+  std::unique_ptr<Auth> auth;
+  std::unique_ptr<Router> router;
+  std::unique_ptr<HttpListener> http;
+  std::unique_ptr<Periodic> retention;
+
+  Status compose() {
+    auto signing = runs::SigningKeys::open(*store, clock);
+    if (!signing) return signing.error();
+    keys = std::move(*signing);
+
+    runs::RunServiceOptions options;
+    options.live_runs_max = config.live_runs_max;
+    options.on_committed = [this](const runs::Committed& committed) {
+      for (const auto& listener : listeners) listener(committed);
+    };
+    runs = std::make_unique<runs::RunService>(*store, clock, *keys, options);
+
+    auto opened = Auth::open(*store, clock, workers, {config.http.host, config.limits, config.session_hours});
+    if (!opened) return opened.error();
+    auth = std::move(*opened);
+
+    const Services services{*store, *runs, clock, workers};
+    router = std::make_unique<Router>(*auth, workers, clock);
+    add_ingest_routes(*router, services, *auth, is_draining);
+    add_account_routes(*router, services, *auth);
+
+    auto bound = HttpListener::bind(config.http, [this](HttpRequest request, Respond respond) {
+      router->handle(std::move(request), std::move(respond));
+    });
+    if (!bound) return bound.error();
+    http = std::move(*bound);
+    return {};
+  }
+
+  void retain() {
+    const auto report = runs::retain(*store, clock, config.retention,
+                                     [this](const store::RunInfo& run) { return runs->remove(run.owner, run.run_id); });
+    if (!report) {
+      log(LogLevel::kWarn, "retention.failed", {{"reason", report.error().message}});
+    } else if (!report->runs.empty()) {
+      log(LogLevel::kInfo, "retention.removed", {{"runs", report->runs.size()}, {"bytes", report->bytes}});
+      static_cast<void>(store->shrink());
+    }
+  }
+
+  void stop() {
+    if (std::exchange(is_stopped, true)) return;
+    is_draining = true;
+    retention.reset();
+    if (http) http->stop(config.grace_s);
+    if (runs) runs->drain();
+    workers.stop();
+    store->flush();
+  }
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() { impl_->stop(); }
+
+Result<std::unique_ptr<Server>> Server::open(const ServerConfig& config, const Clock& clock) {
+  if (config.http.tls_certificate_file.empty() != config.http.tls_key_file.empty())
+    return Error{ErrorCode::kInvalid, "TLS needs both a certificate and its key", "tls", "--tls-cert and --tls-key"};
+  auto store = open_store(config);
+  if (!store) return store.error();
+  auto impl = std::make_unique<Impl>(config, clock, std::move(*store));
+  Status composed = impl->compose();
+  auto server = std::unique_ptr<Server>(new Server(std::move(impl)));
+  if (!composed) return composed.error();
+  return server;
+}
+
+std::string Server::url() const {
+  const HttpOptions& http = impl_->config.http;
+  const bool is_v6 = http.host.find(':') != std::string::npos && !http.host.starts_with('[');
+  return fmt::format("{}://{}{}{}:{}", http.tls_certificate_file.empty() ? "http" : "https", is_v6 ? "[" : "",
+                     http.host, is_v6 ? "]" : "", port());
+}
+
+std::uint16_t Server::port() const { return impl_->http->port(); }
+bool Server::needs_keys() const { return impl_->auth->needs_keys(); }
+
+void Server::start() {
+  impl_->http->start();
+  if (impl_->config.retention.max_age_days != 0 || impl_->config.retention.max_bytes != 0)
+    impl_->retention =
+        std::make_unique<Periodic>(kRetentionFirst, kRetentionPeriod, [impl = impl_.get()] { impl->retain(); });
+}
+
+void Server::stop() { impl_->stop(); }
+
+}  // namespace argus::server
