@@ -21,9 +21,9 @@ struct FollowedSkip {
 
 /// What came, in order. Positions are those of observations in the run.
 struct Followed {
-  std::optional<FollowedSkip> skipped;  ///< what was passed over: read it with read_series() or read_observations()
-  std::vector<std::string> points;      ///< JSON: index, step, segment, and the fields asked for
-  std::vector<std::string> events;      ///< JSON, as in the timeline
+  std::optional<FollowedSkip> skipped;      ///< what was passed over: read it with read_series() or read_observations()
+  std::vector<std::string> points;          ///< JSON: index, step, segment, and the fields asked for
+  std::vector<std::string> events;          ///< JSON, as in the timeline
   std::optional<std::uint64_t> last_index;  ///< of the newest point
   bool has_more = false;                    ///< ask again at once
 };
@@ -35,8 +35,8 @@ class RunFollower {
   RunFollower(store::RunKey key, std::vector<record::SeriesId> fields, std::optional<std::int64_t> after)
       : key_(key), fields_(std::move(fields)), after_(after) {}
 
-  /// At most `points_max` points and about as many events. kNotFound: the run is not there (any more). Blocking; one row
-  /// is read when nothing is new.
+  /// At most `points_max` points and about as many events. kNotFound: the run is not there (any more). Blocking; one
+  /// row is read when nothing is new.
   Result<Followed> next(store::Store& store, std::size_t points_max);
   /// The same with the run's row as it was just read.
   Result<Followed> next(store::Store& store, const store::RunInfo& run, std::size_t points_max);
