@@ -106,7 +106,8 @@ Tried<std::unique_ptr<Connection>> Connection::open(const PostgresOptions& optio
       fmt::format("SET statement_timeout = {}", options.statement_timeout_ms),
       // A replica that froze inside a transaction must not hold its runs' rows for good.
       fmt::format("SET idle_in_transaction_session_timeout = {}", options.statement_timeout_ms),
-      "SET synchronous_commit = on"};
+      // Acknowledged means on disk, whatever the database's default; stricter settings stay.
+      "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"};
   for (const std::string& setting : settings) {
     Batch batch;
     batch.add(setting);
@@ -250,8 +251,16 @@ Failure Connection::lost(std::string_view doing) {
 }
 
 bool Connection::is_alive() {
-  if (marked_lost_ || PQstatus(connection_.get()) != CONNECTION_OK) return false;
-  return PQconsumeInput(connection_.get()) == 1 && PQstatus(connection_.get()) == CONNECTION_OK;
+  pg_conn* const c = connection_.get();
+  // A server that stops sends a farewell, then closes: read until nothing is left.
+  for (int i = 0; i < 8 && !marked_lost_ && PQstatus(c) == CONNECTION_OK; ++i) {
+    pollfd socket{PQsocket(c), POLLIN, 0};
+    if (poll(&socket, 1, 0) == 0) return true;
+    if (PQconsumeInput(c) != 1) break;
+    (void)PQisBusy(c);  // takes what came to pieces
+  }
+  marked_lost_ = true;
+  return false;
 }
 
 }  // namespace argus::store::postgres

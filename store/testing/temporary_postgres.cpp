@@ -1,0 +1,179 @@
+#include "store/testing/temporary_postgres.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <vector>
+
+namespace argus::store::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string find_bin() {
+  std::vector<std::string> folders;
+  if (const char* const named = std::getenv("PG_BINDIR")) folders.push_back(named);
+  if (const char* const path = std::getenv("PATH")) {
+    std::string rest = path;
+    for (std::size_t colon = 0; colon != std::string::npos;) {
+      colon = rest.find(':');
+      folders.push_back(rest.substr(0, colon));
+      if (colon != std::string::npos) rest = rest.substr(colon + 1);
+    }
+  }
+  std::error_code ignored;
+  std::vector<std::string> versions;
+  for (const auto& entry : fs::directory_iterator("/usr/lib/postgresql", ignored)) {
+    versions.push_back(entry.path().string() + "/bin");
+  }
+  folders.insert(folders.end(), versions.rbegin(), versions.rend());
+  for (const std::string& folder : folders) {
+    if (fs::exists(folder + "/initdb", ignored) && fs::exists(folder + "/pg_ctl", ignored)) return folder;
+  }
+  return "";
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+}  // namespace
+
+std::unique_ptr<TemporaryPostgres> TemporaryPostgres::start() {
+  std::unique_ptr<TemporaryPostgres> server(new TemporaryPostgres);
+  server->bin_ = find_bin();
+  if (server->bin_.empty()) return nullptr;
+  std::string folder = fs::temp_directory_path().string() + "/argus-postgres-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return nullptr;
+  server->folder_ = folder;
+  if (geteuid() == 0) {  // the server refuses to run as root
+    const passwd* user = getpwnam("postgres");
+    if (user == nullptr) user = getpwnam("nobody");
+    if (user == nullptr) return nullptr;
+    if (chown(folder.c_str(), user->pw_uid, user->pw_gid) != 0) return nullptr;
+    server->as_user_ = fmt::format("setpriv --reuid {} --regid {} --clear-groups ", user->pw_uid, user->pw_gid);
+  }
+  return server->initialise() ? std::move(server) : nullptr;
+}
+
+bool TemporaryPostgres::initialise() {
+  int status = 0;
+  const std::string said =
+      run("initdb", fmt::format("-D {}/data -U argus -A trust -E UTF8 --no-locale --no-sync", folder_), &status);
+  if (status != 0) {
+    std::cerr << "initdb: " << said << '\n';
+    return false;
+  }
+  // A process that is killed loses nothing that the operating system holds: no fsync, so that tests are quick.
+  run("sh", "-c " + quoted(fmt::format("printf '%s\\n' \"listen_addresses = ''\" "
+                                       "\"unix_socket_directories = '{}'\" 'fsync = off' 'shared_buffers = 32MB' "
+                                       "'max_connections = 60' 'log_checkpoints = off' >> {}/data/postgresql.conf",
+                                       folder_, folder_)));
+  return start_again();
+}
+
+TemporaryPostgres::~TemporaryPostgres() {
+  if (folder_.empty()) return;
+  if (server_pid() > 0) kill();
+  std::error_code ignored;
+  fs::remove_all(folder_, ignored);
+}
+
+std::string TemporaryPostgres::connection(const std::string& database) const {
+  return fmt::format("host={} user=argus dbname={}", folder_, database);
+}
+
+std::string TemporaryPostgres::make_database() {
+  const std::string name = fmt::format("test{}", ++databases_);
+  sql("CREATE DATABASE " + name);
+  return name;
+}
+
+std::string TemporaryPostgres::sql(const std::string& statements, const std::string& database) const {
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> connected(PQconnectdb(connection(database).c_str()), PQfinish);
+  const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(connected.get(), statements.c_str()), PQclear);
+  const ExecStatusType status = PQresultStatus(result.get());
+  if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+    std::cerr << statements << ": " << PQerrorMessage(connected.get()) << '\n';
+  }
+  std::string values;
+  for (int row = 0; row < PQntuples(result.get()); ++row) {
+    values += (row == 0 ? "" : "\n") + std::string(PQgetvalue(result.get(), row, 0));
+  }
+  return values;
+}
+
+bool TemporaryPostgres::stop() {
+  int status = 0;
+  run("pg_ctl", fmt::format("-D {}/data -m fast -w stop", folder_), &status);
+  return status == 0;
+}
+
+bool TemporaryPostgres::start_again() {
+  int status = 0;
+  const std::string said = run("pg_ctl", fmt::format("-D {0}/data -l {0}/log -w -t 60 start", folder_), &status);
+  if (status != 0) std::cerr << "pg_ctl start: " << said << '\n';
+  return status == 0;
+}
+
+void TemporaryPostgres::kill() {
+  const pid_t pid = server_pid();
+  if (pid <= 0) return;
+  // Stopped first, so that it starts no process while its processes are killed.
+  ::kill(pid, SIGSTOP);
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+  for (pid_t child = 0; children >> child;) ::kill(child, SIGKILL);
+  ::kill(pid, SIGKILL);
+  while (::kill(pid, 0) == 0) {  // until init has reaped it; its lock file names it
+    int ignored = 0;
+    waitpid(pid, &ignored, WNOHANG);
+    std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+    std::string number, name, state;
+    if (!(stat >> number >> name >> state) || state == "Z") break;
+  }
+}
+
+void TemporaryPostgres::set_read_only(bool on) {
+  sql(fmt::format("ALTER SYSTEM SET default_transaction_read_only = {}", on ? "on" : "off"));
+  sql("SELECT pg_reload_conf()");
+}
+
+void TemporaryPostgres::cut_connections() {
+  sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
+      "backend_type = 'client backend'");
+}
+
+std::string TemporaryPostgres::run(const std::string& program, const std::string& arguments, int* status) const {
+  const std::string path = program == "sh" ? program : bin_ + "/" + program;
+  // What is started must not keep our pipe open: the server would.
+  const std::string output = folder_ + "/output";
+  const std::string command =
+      fmt::format("cd {} && {}{} {} >{} 2>&1 </dev/null", folder_, as_user_, path, arguments, output);
+  const int code = std::system(command.c_str());
+  if (status != nullptr) *status = code;
+  std::ifstream file(output);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+pid_t TemporaryPostgres::server_pid() const {
+  std::ifstream file(folder_ + "/data/postmaster.pid");
+  pid_t pid = 0;
+  return file >> pid ? pid : 0;
+}
+
+}  // namespace argus::store::testing
