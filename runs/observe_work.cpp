@@ -28,7 +28,7 @@ void withhold_advice(engine::Decision& d) {
 void ObserveWork::begin(std::span<const wire::StepMessage> steps, bool is_pack, AnswerForm form,
                         RunService::ObserveDone done) {
   if (steps_.size() < steps.size()) steps_.resize(steps.size());
-  std::copy(steps.begin(), steps.end(), steps_.begin());
+  for (std::size_t i = 0; i < steps.size(); ++i) steps_[i].message = steps[i];
   size_ = steps.size();
   is_pack_ = is_pack;
   form_ = form;
@@ -38,7 +38,7 @@ void ObserveWork::begin(std::span<const wire::StepMessage> steps, bool is_pack, 
 bool ObserveWork::is_small() const {
   if (steps_.size() > kSmallSteps || answers_.capacity() + rows_.capacity() > kSmallBytes) return false;
   std::size_t samples = 0;
-  for (const wire::StepMessage& step : steps_) samples += step.array(wire::SampleArray::kLosses).capacity();
+  for (const record::Observation& o : steps_) samples += o.message.array(wire::SampleArray::kLosses).capacity();
   return samples * sizeof(double) <= kSmallBytes;
 }
 
@@ -64,8 +64,8 @@ void ObserveWork::start(const LiveRun& live, const WorkContext& context) {
   pack_.begin(now_ms_);
   if (state_.info.version == 0) {
     state_.info.created_ms = now_ms_;
-    state_.head.model_type = steps_[0].text(wire::Text::kModelType);
-    state_.head.sdk_version = steps_[0].text(wire::Text::kSdkVersion);
+    state_.head.model_type = steps_[0].message.text(wire::Text::kModelType);
+    state_.head.sdk_version = steps_[0].message.text(wire::Text::kSdkVersion);
     write_registered({now_ms_, -1, 0}, state_.head, events_);
   }
 }
@@ -87,7 +87,7 @@ WorkNext ObserveWork::attempt(LiveRun& live, const WorkContext& context, bool ma
 }
 
 ObserveWork::Taken ObserveWork::take(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block) {
-  const engine::Reception reception = state_.engine.observe(steps_[at].view()).reception;
+  const engine::Reception reception = state_.engine.observe(steps_[at].message.view()).reception;
   if (reception == engine::Reception::kDuplicate) return repeat(at, live, context, may_block);
   keep(at, reception);
   return Taken::kDone;
@@ -96,7 +96,7 @@ ObserveWork::Taken ObserveWork::take(std::size_t at, LiveRun& live, const WorkCo
 // The engine's memory of what was applied is bounded; the log's is not. What the log has is answered as it was then;
 // what it has not was never acknowledged, and is kept as a late arrival.
 ObserveWork::Taken ObserveWork::repeat(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block) {
-  const wire::StepMessage& message = steps_[at];
+  const wire::StepMessage& message = steps_[at].message;
   std::optional<record::Observation> kept = own_index_.find(rows_, message);
   if (!kept) kept = recent_index_.find(live.recent, message);
   if (!kept && !stored_rows_read_) {
@@ -121,42 +121,39 @@ ObserveWork::Taken ObserveWork::repeat(std::size_t at, LiveRun& live, const Work
 }
 
 void ObserveWork::keep(std::size_t at, engine::Reception reception) {
-  // Borrowed, not copied: a step may hold 65,536 samples. A later attempt needs it back in its place.
-  std::swap(keeping_.message, steps_[at]);
-  const wire::StepMessage& message = keeping_.message;
-  const EventPlace place{now_ms_, static_cast<std::int64_t>(state_.info.observations), message.head.step};
-  keeping_.decision = state_.engine.decision();
-  keeping_.decision.reception = reception;
-  settle_segment(place, reception);
+  record::Observation& o = steps_[at];
+  const EventPlace place{now_ms_, static_cast<std::int64_t>(state_.info.observations), o.message.head.step};
+  o.decision = state_.engine.decision();
+  o.decision.reception = reception;
+  settle_segment(place, o);
   settle_engine(place);
   if (reception == engine::Reception::kLate) {
-    withhold_advice(keeping_.decision);
+    withhold_advice(o.decision);
     ++state_.head.late;
   } else {
-    write_transitions(place, before_, keeping_.decision, message, events_);
-    before_ = keeping_.decision;
-    count(keeping_.decision, message);
+    write_transitions(place, before_, o.decision, o.message, events_);
+    before_ = o.decision;
+    count(o.decision, o.message);
   }
-  if (at + 1 == size_) deliver_command(place);
-  const std::string_view row = pack_.add(keeping_);
+  if (at + 1 == size_) deliver_command(place, o);
+  const std::string_view row = pack_.add(o);
   rows_ += row;
   state_.head.chain.add(row);
   ++state_.info.observations;
   ++stored_;
-  answer(at, message, keeping_.decision);
-  std::swap(keeping_.message, steps_[at]);
+  answer(at, o.message, o.decision);
 }
 
-void ObserveWork::settle_segment(const EventPlace& place, engine::Reception reception) {
+void ObserveWork::settle_segment(const EventPlace& place, record::Observation& o) {
   RunHead& head = state_.head;
-  keeping_.reset_before = head.reset_pending;
-  keeping_.reset_step = head.reset_pending ? head.reset_step : 0;
-  if (head.reset_pending || reception == engine::Reception::kRewind) {
+  o.reset_before = head.reset_pending;
+  o.reset_step = head.reset_pending ? head.reset_step : 0;
+  if (head.reset_pending || o.decision.reception == engine::Reception::kRewind) {
     ++head.segment;
     write_segment(place, head.segment, events_);
   }
   head.reset_pending = false;
-  keeping_.segment = head.segment;
+  o.segment = head.segment;
 }
 
 void ObserveWork::settle_engine(const EventPlace& place) {
@@ -167,10 +164,10 @@ void ObserveWork::settle_engine(const EventPlace& place) {
 }
 
 // Into the newest step's answer, which is the one every client reads.
-void ObserveWork::deliver_command(const EventPlace& place) {
+void ObserveWork::deliver_command(const EventPlace& place, record::Observation& o) {
   CommandKind& command = state_.head.command;
   if (command == CommandKind::kNone) return;
-  keeping_.decision.action = command == CommandKind::kStop ? engine::Action::kStop : engine::Action::kPause;
+  o.decision.action = command == CommandKind::kStop ? engine::Action::kStop : engine::Action::kPause;
   write_command(place, command, true, events_);
   command = CommandKind::kNone;
 }

@@ -35,23 +35,22 @@ class ObserveWork final : public Work {
   Taken take(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block);
   Taken repeat(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block);
   void keep(std::size_t at, engine::Reception reception);
-  void settle_segment(const EventPlace& place, engine::Reception reception);
+  void settle_segment(const EventPlace& place, record::Observation& o);
   void settle_engine(const EventPlace& place);
-  void deliver_command(const EventPlace& place);
+  void deliver_command(const EventPlace& place, record::Observation& o);
   void count(const engine::Decision& decision, const wire::StepMessage& message);
   void answer(std::size_t at, const wire::StepMessage& message, const engine::Decision& decision);
   void finish();
-  std::span<const wire::StepMessage> steps() const { return std::span(steps_).first(size_); }
+  std::span<const record::Observation> steps() const { return std::span(steps_).first(size_); }
 
-  std::vector<wire::StepMessage> steps_;
-  std::size_t size_ = 0;  // of steps_ in use
+  std::vector<record::Observation> steps_;  // their messages as sent; the rest is filled in by keep()
+  std::size_t size_ = 0;                    // of steps_ in use
   bool is_pack_ = false;
   AnswerForm form_ = AnswerForm::kAll;
   RunService::ObserveDone done_;
 
   RunState state_;
-  engine::Decision before_;      // the newest decision of the run, to see transitions against
-  record::Observation keeping_;  // reused: the observation being written
+  engine::Decision before_;  // the newest decision of the run, to see transitions against
   record::PackWriter pack_;
   std::string rows_, events_;
   std::string stored_rows_;  // of the log, the same as steps sent here; read when first needed

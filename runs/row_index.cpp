@@ -51,15 +51,15 @@ std::optional<record::Observation> RowIndex::find(std::string_view rows, const w
 }
 
 Result<std::string> read_same_rows(store::Store& store, const store::RunKey& key,
-                                   std::span<const wire::StepMessage> steps) {
+                                   std::span<const record::Observation> steps) {
   std::unordered_set<std::uint64_t> wanted;
   store::RecordQuery query;
   query.min_step = INT64_MAX;
   query.max_step = INT64_MIN;
-  for (const wire::StepMessage& step : steps) {
-    wanted.insert(identity(step));
-    query.min_step = std::min(query.min_step, step.head.step);
-    query.max_step = std::max(query.max_step, step.head.step);
+  for (const record::Observation& o : steps) {
+    wanted.insert(identity(o.message));
+    query.min_step = std::min(query.min_step, o.message.head.step);
+    query.max_step = std::max(query.max_step, o.message.head.step);
   }
   query.count_max = kRecordsPerRead;
   query.parts.telemetry = query.parts.decisions = query.parts.packs = true;

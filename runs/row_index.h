@@ -30,9 +30,9 @@ class RowIndex {
   std::size_t indexed_ = 0;
 };
 
-/// The rows of all observations in the log that are the same as one of `steps`, oldest first. Blocking; reads the
+/// The rows of all observations in the log that are the same as a message of `steps`, oldest first. Blocking; reads the
 /// records that hold those step numbers.
 Result<std::string> read_same_rows(store::Store& store, const store::RunKey& key,
-                                   std::span<const wire::StepMessage> steps);
+                                   std::span<const record::Observation> steps);
 
 }  // namespace argus::runs
