@@ -123,18 +123,18 @@ struct RecordQuery {
   bool only_with_events = false;
   std::size_t count_max = SIZE_MAX;
   std::size_t bytes_max = std::size_t{64} << 20;  ///< stop after the record that passes it
-  Parts parts;
+  Parts parts{};
 };
 
 enum class RunOrder : std::uint8_t { kUpdated, kCreated, kPressure, kRunId };
 
 struct RunQuery {
-  std::optional<std::string> owner;  ///< nullopt: any owner
-  std::optional<RunStatus> status;
-  std::optional<int> pressure_min;
-  std::string contains;                           ///< of the run id, bytes compared as they are
-  RunOrder order = RunOrder::kUpdated;            ///< newest, highest, or alphabetically first; ties by key
-  std::optional<std::int64_t> updated_before_ms;  ///< only runs not touched since
+  std::optional<std::string> owner{};  ///< nullopt: any owner
+  std::optional<RunStatus> status{};
+  std::optional<int> pressure_min{};
+  std::string contains{};               ///< of the run id, bytes compared as they are
+  RunOrder order = RunOrder::kUpdated;  ///< newest, highest (of equal pressure the newest), or by bytes; ties by key
+  std::optional<std::int64_t> updated_before_ms{};  ///< only runs not touched since
   std::size_t offset = 0;
   std::size_t limit = 100;  ///< at most 1,000
 };

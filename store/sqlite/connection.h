@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -30,8 +28,9 @@ class Statement {
   Statement& operator=(const Statement&) = delete;
   Statement& operator=(Statement&&) = delete;
 
-  /// Binds the next parameter.
+  /// Binds the next parameter. Ones that the statement does not have are ignored.
   Statement& bind(std::int64_t value);
+  Statement& bind_at(int first) { return next_ = first, *this; }
   Statement& bind_unsigned(std::uint64_t value) { return bind(static_cast<std::int64_t>(value)); }
   Statement& bind_text(std::string_view value);
   Statement& bind_blob(std::string_view value);
@@ -56,14 +55,16 @@ class Statement {
 
 struct ConnectionOptions {
   std::string path;
-  std::string vfs;  ///< empty: the default
+  std::string vfs{};  ///< empty: the default
   int busy_timeout_ms = 10'000;
   bool wal = true;
-  bool durable = true;  ///< false: no fsync, for benchmarks
-  bool read_only = false;
+  bool durable = true;      ///< false: no fsync, for benchmarks
+  bool query_only = false;  ///< writes are refused
+  int cache_kib = 4096;
 };
 
-/// Not thread-safe. Errors: kUnavailable with SQLite's message; kMalformed when the file is damaged or not a database.
+/// Not thread-safe. Errors: kUnavailable with SQLite's message and advice; kTooLarge, kInvalid: the values bound are to
+/// blame.
 class Connection {
  public:
   static Result<std::unique_ptr<Connection>> open(const ConnectionOptions& options);
@@ -73,14 +74,15 @@ class Connection {
 
   /// One or several statements without parameters or rows.
   Status execute(const char* sql);
-  /// Prepared once, then kept. `sql` is a literal.
-  Result<Statement> prepare(const char* sql);
+  /// Prepared once, then kept: the number of different texts must be bounded.
+  Result<Statement> prepare(std::string_view sql);
   sqlite3* handle() const { return db_; }
 
  private:
   explicit Connection(sqlite3* db) : db_(db) {}
+  Status choose_journal(const ConnectionOptions& options);
   sqlite3* db_;
-  std::map<const char*, sqlite3_stmt*> prepared_;
+  std::map<std::string, sqlite3_stmt*, std::less<>> prepared_;
 };
 
 Error sqlite_error(sqlite3* db, std::string_view doing);

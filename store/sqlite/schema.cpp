@@ -8,7 +8,8 @@ namespace {
 // Never edited once released: a change is another migration.
 constexpr const char* kMigrations[] = {
     // 1. Small columns stand before bodies, so that lists and timelines read few pages; chunks keep a rollup apart from
-    // the columns it stands for.
+    // the columns it stands for. An index of runs holds what lists filter by, so that a list or a count reads one
+    // index.
     R"sql(
     CREATE TABLE runs (
       run BLOB NOT NULL PRIMARY KEY,
@@ -25,8 +26,10 @@ constexpr const char* kMigrations[] = {
       updated_ms INTEGER NOT NULL,
       head BLOB NOT NULL
     ) WITHOUT ROWID;
-    CREATE INDEX runs_by_created ON runs (owner, created_ms);
-    CREATE INDEX runs_by_run_id ON runs (owner, run_id);
+    CREATE INDEX runs_by_updated ON runs (owner, updated_ms DESC, run, status, pressure, run_id);
+    CREATE INDEX runs_by_pressure ON runs (owner, pressure DESC, updated_ms DESC, run, status, run_id);
+    CREATE INDEX runs_by_created ON runs (owner, created_ms DESC, run, status, pressure, run_id);
+    CREATE INDEX runs_by_run_id ON runs (owner, run_id, run, status, pressure);
     CREATE TABLE packs (
       run BLOB NOT NULL,
       version INTEGER NOT NULL,
@@ -76,33 +79,52 @@ constexpr const char* kMigrations[] = {
       body BLOB NOT NULL
     );
     CREATE INDEX analytics_by_run ON analytics (run, at_ms);
+    CREATE TABLE store_state (
+      name TEXT NOT NULL PRIMARY KEY,
+      value INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO store_state (name, value) VALUES ('pings', 0);
     )sql",
 };
 static_assert(std::size(kMigrations) == kSchemaVersion);
 
-Result<int> version_of(Connection& connection) {
-  Result<Statement> s = connection.prepare("PRAGMA user_version");
+constexpr std::int64_t kApplicationId = 0x41524753;  // "ARGS": what `file` and a curious sqlite3 see
+
+Result<std::int64_t> number(Connection& connection, const char* sql) {
+  Result<Statement> s = connection.prepare(sql);
   if (!s) return s.error();
   const Result<bool> row = s->next();
   if (!row) return row.error();
-  return static_cast<int>(s->integer(0));
+  return s->integer(0);
+}
+
+// A file of nobody (new, empty) is taken; one of another program is not.
+Status check_ours(Connection& connection) {
+  const Result<std::int64_t> id = number(connection, "PRAGMA application_id");
+  if (!id) return id.error();
+  const Result<std::int64_t> objects = number(connection, "SELECT count(*) FROM sqlite_schema");
+  if (!objects) return objects.error();
+  if (*id == kApplicationId || (*id == 0 && *objects == 0)) return {};
+  return Error{ErrorCode::kUnsupported, "the database belongs to another program", "", "give another home"};
 }
 
 Status apply_missing(Connection& connection) {
-  const Result<int> found = version_of(connection);
+  const Result<std::int64_t> found = number(connection, "PRAGMA user_version");
   if (!found) return found.error();
-  for (int version = *found; version < kSchemaVersion; ++version) {
+  if (Status ours = check_ours(connection); !ours) return ours;
+  for (std::int64_t version = *found; version < kSchemaVersion; ++version) {
     if (Status applied = connection.execute(kMigrations[version]); !applied) return applied;
-    if (Status set = connection.execute(fmt::format("PRAGMA user_version={}", version + 1).c_str()); !set) return set;
   }
-  return {};
+  return connection.execute(
+      fmt::format("PRAGMA application_id={}; PRAGMA user_version={}", kApplicationId, kSchemaVersion).c_str());
 }
 
 }  // namespace
 
 Status migrate(Connection& connection) {
-  const Result<int> found = version_of(connection);
+  const Result<std::int64_t> found = number(connection, "PRAGMA user_version");
   if (!found) return found.error();
+  if (Status ours = check_ours(connection); !ours) return ours;
   if (*found > kSchemaVersion) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("the database has schema {}, this Argus knows {}", *found, kSchemaVersion), "",
@@ -110,11 +132,10 @@ Status migrate(Connection& connection) {
   }
   if (*found == kSchemaVersion) return {};
   if (Status begun = connection.execute("BEGIN IMMEDIATE"); !begun) return begun;
-  if (Status applied = apply_missing(connection); !applied) {
-    const Status undone = connection.execute("ROLLBACK");
-    return undone ? applied : undone;
-  }
-  return connection.execute("COMMIT");
+  Status applied = apply_missing(connection);
+  if (applied) applied = connection.execute("COMMIT");
+  if (!applied) (void)connection.execute("ROLLBACK").has_value();
+  return applied;
 }
 
 }  // namespace argus::store

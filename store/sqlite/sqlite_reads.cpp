@@ -1,5 +1,7 @@
 #include "store/sqlite/sqlite_reads.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -9,6 +11,9 @@ namespace argus::store::sqlite {
 namespace {
 
 constexpr std::size_t kListMax = 1000;
+
+// SQLite reads a negative LIMIT as none.
+std::int64_t clamped(std::size_t limit) { return static_cast<std::int64_t>(std::min<std::size_t>(limit, INT64_MAX)); }
 
 // Reads in one transaction: what several statements see belongs together.
 class View {
@@ -28,7 +33,7 @@ class View {
 
 // Calls `take` for each row.
 template <class Bind, class Take>
-Status each(Connection& db, const char* sql, Bind bind, Take take) {
+Status each(Connection& db, std::string_view sql, Bind bind, Take take) {
   Result<Statement> s = db.prepare(sql);
   if (!s) return s.error();
   bind(*s);
@@ -62,36 +67,56 @@ RunInfo run_at(const Statement& s) {
   "run, owner, run_id, version, compacted, status, pressure, last_step, observations, bytes, created_ms, " \
   "updated_ms, head"
 
-void bind_filter(Statement& s, const RunQuery& q, const std::string& contains) {
-  s.bind_text(*q.owner).bind(q.status ? static_cast<std::int64_t>(*q.status) : -1);
-  s.bind(q.pressure_min.value_or(0)).bind_text(contains).bind(q.updated_before_ms.value_or(INT64_MAX));
-}
+// ---- lists: the keys from one covering index, then the rows of those alone ------------------------------------------
 
-void bind_filter_of_all(Statement& s, const RunQuery& q, const std::string& contains) {
-  s.bind(q.status ? static_cast<std::int64_t>(*q.status) : -1);
-  s.bind(q.pressure_min.value_or(0)).bind_text(contains).bind(q.updated_before_ms.value_or(INT64_MAX));
-}
+struct ListOrder {
+  const char* index;
+  const char* by;
+};
 
-// Whole statements, so that one literal is one prepared statement: by owner or of all, in one of four orders.
-#define ARGUS_OWNED \
-  " WHERE owner=?1 AND (?2 < 0 OR status=?2) AND pressure>=?3 AND (?4='' OR instr(run_id,?4)>0) AND updated_ms<?5"
-#define ARGUS_ALL " WHERE (?1 < 0 OR status=?1) AND pressure>=?2 AND (?3='' OR instr(run_id,?3)>0) AND updated_ms<?4"
-#define ARGUS_LIST(filter, order) \
-  "SELECT " ARGUS_RUN_COLUMNS " FROM runs" filter " ORDER BY " order ", run LIMIT ? OFFSET ?"
-
-const char* list_sql(bool owned, RunOrder order) {
+ListOrder list_order(RunOrder order) {
   switch (order) {
     case RunOrder::kCreated:
-      return owned ? ARGUS_LIST(ARGUS_OWNED, "created_ms DESC") : ARGUS_LIST(ARGUS_ALL, "created_ms DESC");
+      return {"runs_by_created", "created_ms DESC, run"};
     case RunOrder::kPressure:
-      return owned ? ARGUS_LIST(ARGUS_OWNED, "pressure DESC, updated_ms DESC")
-                   : ARGUS_LIST(ARGUS_ALL, "pressure DESC, updated_ms DESC");
+      return {"runs_by_pressure", "pressure DESC, updated_ms DESC, run"};
     case RunOrder::kRunId:
-      return owned ? ARGUS_LIST(ARGUS_OWNED, "run_id") : ARGUS_LIST(ARGUS_ALL, "run_id");
+      return {"runs_by_run_id", "run_id, run"};
     case RunOrder::kUpdated:
       break;
   }
-  return owned ? ARGUS_LIST(ARGUS_OWNED, "updated_ms DESC") : ARGUS_LIST(ARGUS_ALL, "updated_ms DESC");
+  return {"runs_by_updated", "updated_ms DESC, run"};
+}
+
+// Parameters: 1 owner, 2 status, 3 pressure, 4 contained text, 5 updated before, 6 limit, 7 offset.
+std::string filter_sql(const RunQuery& q) {
+  std::string sql = " WHERE 1";
+  if (q.owner) sql += " AND owner=?1";
+  if (q.status) sql += " AND status=?2";
+  if (q.pressure_min) sql += " AND pressure>=?3";
+  if (!q.contains.empty()) sql += " AND instr(run_id,?4)>0";
+  if (q.updated_before_ms) sql += " AND updated_ms<?5";
+  return sql;
+}
+
+void bind_filter(Statement& s, const RunQuery& q) {
+  s.bind_at(1).bind_text(q.owner ? *q.owner : std::string_view());
+  s.bind(q.status ? static_cast<std::int64_t>(*q.status) : -1).bind(q.pressure_min.value_or(0));
+  s.bind_text(q.contains).bind(q.updated_before_ms.value_or(INT64_MAX));
+}
+
+// The planner's choice without statistics is not always the index that filters before it reads rows.
+std::string list_sql(const RunQuery& q) {
+  const ListOrder order = list_order(q.order);
+  return fmt::format("SELECT " ARGUS_RUN_COLUMNS
+                     " FROM runs WHERE run IN (SELECT run FROM runs INDEXED BY {}{} ORDER BY {} LIMIT ?6 OFFSET ?7)"
+                     " ORDER BY {}",
+                     order.index, filter_sql(q), order.by, order.by);
+}
+
+std::string count_sql(const RunQuery& q) {
+  return fmt::format("SELECT count(*) FROM runs INDEXED BY {}{}",
+                     q.updated_before_ms ? "runs_by_updated" : "runs_by_run_id", filter_sql(q));
 }
 
 // Which records, before which of their parts.
@@ -227,11 +252,12 @@ Result<std::vector<Record>> read_records(Connection& db, const RunKey& key, cons
 
 Result<std::vector<RunInfo>> list_runs(Connection& db, const RunQuery& q) {
   std::vector<RunInfo> runs;
+  const std::string sql = list_sql(q);
   const Status read = each(
-      db, list_sql(q.owner.has_value(), q.order),
+      db, sql,
       [&](Statement& s) {
-        q.owner ? bind_filter(s, q, q.contains) : bind_filter_of_all(s, q, q.contains);
-        s.bind(static_cast<std::int64_t>(std::min(q.limit, kListMax))).bind(static_cast<std::int64_t>(q.offset));
+        bind_filter(s, q);
+        s.bind(clamped(std::min(q.limit, kListMax))).bind(clamped(q.offset));
       },
       [&](const Statement& s) {
         runs.push_back(run_at(s));
@@ -243,9 +269,9 @@ Result<std::vector<RunInfo>> list_runs(Connection& db, const RunQuery& q) {
 
 Result<std::uint64_t> count_runs(Connection& db, const RunQuery& q) {
   std::uint64_t count = 0;
+  const std::string sql = count_sql(q);
   const Status read = each(
-      db, q.owner ? "SELECT count(*) FROM runs" ARGUS_OWNED : "SELECT count(*) FROM runs" ARGUS_ALL,
-      [&](Statement& s) { q.owner ? bind_filter(s, q, q.contains) : bind_filter_of_all(s, q, q.contains); },
+      db, sql, [&](Statement& s) { bind_filter(s, q); },
       [&](const Statement& s) {
         count = s.unsigned_integer(0);
         return false;
@@ -272,7 +298,7 @@ Result<std::vector<Document>> list_documents(Connection& db, std::string_view ki
   std::vector<Document> documents;
   const Status read = each(
       db, "SELECT kind, id, version, body FROM documents WHERE kind=? AND id>? ORDER BY id LIMIT ?",
-      [&](Statement& s) { s.bind_text(kind).bind_text(after_id).bind(static_cast<std::int64_t>(limit)); },
+      [&](Statement& s) { s.bind_text(kind).bind_text(after_id).bind(clamped(limit)); },
       [&](const Statement& s) {
         documents.push_back(document_at(s));
         return true;
@@ -285,7 +311,7 @@ Result<std::vector<std::string>> list_analytics(Connection& db, const RunKey& ke
   std::vector<std::string> bodies;
   const Status read = each(
       db, "SELECT body FROM analytics WHERE run=? ORDER BY at_ms DESC, rowid DESC LIMIT ?",
-      [&](Statement& s) { s.bind_key(key).bind(static_cast<std::int64_t>(limit)); },
+      [&](Statement& s) { s.bind_key(key).bind(clamped(limit)); },
       [&](const Statement& s) {
         bodies.push_back(s.blob(0));
         return true;

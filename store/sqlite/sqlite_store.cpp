@@ -25,6 +25,10 @@ constexpr std::size_t kGroupMax = 1024;      // items of one commit: bounds how 
 constexpr int kCheckpointPages = 1000;       // of the log, 4 MiB: from here on it is copied into the database beside
 constexpr int kPumpedCheckpointPages = 100;  // the commits; a pumped store does it between commits
 
+constexpr int kGivenBackPages = 2000;       // 8 MiB at a time
+constexpr int kWriterCacheKib = 32 * 1024;  // rows and index ends of thousands of active runs
+constexpr int kReaderCacheKib = 4 * 1024;
+
 struct QueuedAppend {
   Append append;
   AppendDone done;
@@ -87,6 +91,15 @@ class Committer {
       if (status) status = db_.execute("COMMIT");
       if (!status) roll_back();
     }
+    if (!status && status.error().code != ErrorCode::kUnavailable && items.size() > 1) {
+      // One of them is to blame, not the machine: it must not take the others with it.
+      for (std::size_t i = 0; i < items.size(); ++i) commit_appends(items.subspan(i, 1));
+      return;
+    }
+    report(items, status, outcomes);
+  }
+
+  static void report(std::span<Item> items, const Status& status, const std::vector<AppendOutcome>& outcomes) {
     std::size_t next = 0;
     for (Item& item : items) {
       auto* const append = std::get_if<QueuedAppend>(&item);
@@ -237,6 +250,8 @@ class SqliteStore final : public PumpedStore {
 
   Status start(const ConnectionOptions& connection, bool threaded) {
     ConnectionOptions reading = connection;
+    reading.query_only = true;
+    reading.cache_kib = kReaderCacheKib;
     if (Status opened = readers_.open(reading, options_.readers); !opened) return opened;
     if (!threaded) return {};
     if (options_.wal) {
@@ -272,10 +287,16 @@ class SqliteStore final : public PumpedStore {
     return write<bool>([&](Connection& db) { return sqlite::delete_document(db, kind, id); });
   }
   Status shrink() override {
-    return run_task([](Connection& db) { return db.execute("PRAGMA incremental_vacuum"); }, false);
+    // A part at a time: appends come in between.
+    std::int64_t left = 1;
+    Status status;
+    while (status && left > 0) {
+      status = run_task([&](Connection& db) { return sqlite::give_back(db, kGivenBackPages, left); }, false);
+    }
+    return status;
   }
   Status ping() override {
-    return run_task([](Connection& db) { return db.execute("PRAGMA user_version"); }, true);
+    return run_task([](Connection& db) { return sqlite::ping(db); }, true);
   }
   void flush() override {
     (void)run_task([](Connection&) { return Status(); }, false).has_value();
@@ -403,6 +424,7 @@ Result<std::unique_ptr<SqliteStore>> open_store(const SqliteOptions& options, co
   connection.busy_timeout_ms = options.busy_timeout_ms;
   connection.wal = options.wal;
   connection.durable = options.durable;
+  connection.cache_kib = kWriterCacheKib;
   Result<std::unique_ptr<Connection>> writer = Connection::open(connection);
   if (!writer) return writer.error();
   if (Status migrated = migrate(**writer); !migrated) return migrated.error();

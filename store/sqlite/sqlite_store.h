@@ -12,15 +12,15 @@
 namespace argus::store {
 
 struct SqliteOptions {
-  std::string path;
+  std::string path{};
   int busy_timeout_ms = 10'000;  ///< how long a commit waits for another process's
   bool wal = true;               ///< false: a rollback journal, for file systems without shared memory; slower
   bool durable = true;  ///< false: commits are not synced. Benchmarks only: power loss loses what was acknowledged
   int readers = 4;      ///< connections that read at once
 };
 
-/// Makes the file and its tables where they are missing. kUnavailable (no such folder, not writable, ...), kMalformed
-/// (damaged, or not a database), kUnsupported (made by a later version).
+/// Makes the file and its tables where they are missing. kUnavailable (no such folder, not writable, damaged, not a
+/// database), kUnsupported (made by a later version, or by another program). Takes milliseconds, however many runs.
 Result<std::unique_ptr<Store>> open_sqlite(const SqliteOptions& options);
 
 /// A store without threads, for deterministic simulation: what is queued is committed by pump(), on its caller.

@@ -1,5 +1,7 @@
 #include "store/sqlite/sqlite_writes.h"
 
+#include <fmt/format.h>
+
 namespace argus::store::sqlite {
 namespace {
 
@@ -35,6 +37,18 @@ Result<int> move_row(Connection& db, const RunInfo& run) {
     created.compacted = 0;
     return insert_row(db, created);
   }
+  // Most appends leave status and pressure as they are: then the indexes that hold them, but not the time, stay
+  // untouched.
+  const Result<int> moved =
+      sqlite::run(db,
+                  "UPDATE runs SET version=?, last_step=?, observations=?, bytes=?, updated_ms=?, head=? "
+                  "WHERE run=? AND version=? AND status=? AND pressure=?",
+                  [&](Statement& s) {
+                    s.bind_unsigned(run.version).bind(run.last_step).bind_unsigned(run.observations);
+                    s.bind_unsigned(run.bytes).bind(run.updated_ms).bind_blob(run.head).bind_key(run.key);
+                    s.bind_unsigned(run.version - 1).bind(static_cast<std::int64_t>(run.status)).bind(run.pressure);
+                  });
+  if (!moved || *moved == 1) return moved;
   return sqlite::run(db,
                      "UPDATE runs SET version=?, status=?, pressure=?, last_step=?, observations=?, bytes=?, "
                      "updated_ms=?, head=? WHERE run=? AND version=?",
@@ -171,6 +185,21 @@ Result<bool> put_document(Connection& db, const Document& d) {
                 [&](Statement& s) { s.bind_blob(d.body).bind_text(d.kind).bind_text(d.id).bind_unsigned(d.version); });
   if (!changed) return changed.error();
   return *changed == 1;
+}
+
+Status ping(Connection& db) {
+  // A real write: a full or read-only disk lets an empty transaction pass.
+  return done(run(db, "UPDATE store_state SET value=value+1 WHERE name='pings'", [](Statement&) {}));
+}
+
+Status give_back(Connection& db, int pages, std::int64_t& left) {
+  if (Status given = db.execute(fmt::format("PRAGMA incremental_vacuum({})", pages).c_str()); !given) return given;
+  Result<Statement> s = db.prepare("PRAGMA freelist_count");
+  if (!s) return s.error();
+  const Result<bool> row = s->next();
+  if (!row) return row.error();
+  left = s->integer(0);
+  return {};
 }
 
 Result<bool> delete_document(Connection& db, std::string_view kind, std::string_view id) {

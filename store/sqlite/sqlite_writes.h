@@ -19,6 +19,10 @@ Status insert_run(Connection& db, const RunInfo& run, std::span<const Chunk> chu
 Result<bool> put_document(Connection& db, const Document& document);
 Result<bool> delete_document(Connection& db, std::string_view kind, std::string_view id);
 
+Status ping(Connection& db);
+/// Cuts up to `pages` free pages off the file, outside a transaction; `left` are free still.
+Status give_back(Connection& db, int pages, std::int64_t& left);
+
 /// Values of chunk_columns.part. On disk: never renumber.
 inline constexpr std::int64_t kTelemetryPart = 0;
 inline constexpr std::int64_t kDecisionsPart = 1;
