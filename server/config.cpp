@@ -138,6 +138,8 @@ constexpr std::array kSettings = {
             [](C& c, T t) { return read_number<std::int64_t>(t, c.retention.max_age_days, 0, 36500); }},
     Setting{"retention.size", "ARGUS_RETENTION_SIZE", "bytes, as 500M, 20G or 1T; 0: no limit",
             [](C& c, T t) { return read_size(t, c.retention.max_bytes); }},
+    Setting{"alerts.private_addresses", "ARGUS_ALERTS_PRIVATE_ADDRESSES", "true or false",
+            [](C& c, T t) { return read_flag(t, c.alerts_to_private_addresses); }},
 };
 
 }  // namespace

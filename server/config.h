@@ -36,9 +36,10 @@ struct ServerConfig {
   std::int64_t session_hours = 12;
   runs::RetentionPolicy retention;
   std::size_t live_runs_max = 6000;
-  unsigned workers = 4;               ///< threads for calls that read the store
-  int grace_s = 10;                   ///< how long a stop waits for requests in progress
-  std::vector<ConfigTable> webhooks;  ///< [[webhooks]] of the file
+  unsigned workers = 4;                      ///< threads for calls that read the store
+  int grace_s = 10;                          ///< how long a stop waits for requests in progress
+  bool alerts_to_private_addresses = false;  ///< else only a server on loopback sends them there
+  std::vector<ConfigTable> webhooks;         ///< [[webhooks]] of the file
 };
 
 struct Setting {

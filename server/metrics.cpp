@@ -102,9 +102,9 @@ struct Metrics::Impl {
                       .Add({}, kPackBounds)) {}
 };
 
-Metrics::Metrics(std::string_view version) : impl_(std::make_unique<Impl>()) {
-  impl_->family(prometheus::BuildGauge(), "build_info", "Always 1; the version is the label")
-      .Add({{"version", std::string(version)}})
+Metrics::Metrics(std::string_view engine_version) : impl_(std::make_unique<Impl>()) {
+  impl_->family(prometheus::BuildGauge(), "build_info", "Always 1; the engine's version is the label")
+      .Add({{"engine_version", std::string(engine_version)}})
       .Set(1.0);
 }
 

@@ -15,7 +15,7 @@ namespace argus::server {
 /// address, so the number of series is bounded by the program.
 class Metrics {
  public:
-  explicit Metrics(std::string_view version);
+  explicit Metrics(std::string_view engine_version);
   ~Metrics();
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;

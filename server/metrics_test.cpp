@@ -24,7 +24,7 @@ TEST(Metrics, CountRequestsByRouteMethodAndStatus) {
   EXPECT_TRUE(has_line(text, R"(argus_http_request_seconds_bucket{route="/runs/{run_id}",le="0.005"} 1)"));
   EXPECT_TRUE(has_line(text, R"(argus_http_request_seconds_count{route="/runs/{run_id}"} 2)"));
   EXPECT_TRUE(has_line(text, R"(argus_refusals_total{reason="no_or_unknown_key"} 1)"));
-  EXPECT_TRUE(has_line(text, R"(argus_build_info{version="1.2.3"} 1)"));
+  EXPECT_TRUE(has_line(text, R"(argus_build_info{engine_version="1.2.3"} 1)"));
 }
 
 TEST(Metrics, CountWhatIsCommitted) {

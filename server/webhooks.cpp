@@ -52,27 +52,36 @@ Webhooks::Webhooks(store::Store& store, const Clock& clock, WebhookOptions optio
   thread_ = std::thread([this] { work(); });
 }
 
-Webhooks::~Webhooks() {
+Webhooks::~Webhooks() { stop(); }
+
+void Webhooks::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
-  thread_.join();
-  for (Delivery& delivery : waiting_) {
+  if (thread_.joinable()) thread_.join();
+  std::deque<Delivery> left;
+  std::size_t dropped = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    left.swap(waiting_);
+    dropped = left.size() + found_.size();
+    counts_.dropped_stopped += dropped;
+    found_.clear();
+  }
+  for (const Delivery& delivery : left) {
     if (delivery.report) delivery.report({0, 0, "the server is stopping"});
   }
-  if (!waiting_.empty() || !found_.empty()) {
-    log(LogLevel::kWarn, "webhook.dropped", {{"reason", "stopping"}, {"count", waiting_.size() + found_.size()}});
-  }
+  if (dropped != 0) log(LogLevel::kWarn, "webhook.dropped", {{"reason", "stopping"}, {"count", dropped}});
 }
 
 void Webhooks::committed(const runs::Committed& committed) {
   if (!has_hooks_.load(std::memory_order_relaxed) || !may_hold_alerts(committed.events)) return;
   {
     const std::lock_guard lock(mutex_);
-    if (found_.size() >= options_.waiting_max) {
-      ++counts_.dropped_full;
+    if (stopping_ || found_.size() >= options_.waiting_max) {
+      ++(stopping_ ? counts_.dropped_stopped : counts_.dropped_full);
       return;
     }
     found_.push_back({committed.run.owner, committed.run.run_id, committed.events});
@@ -94,7 +103,7 @@ void Webhooks::count(std::uint64_t WebhookCounts::*which) {
 
 bool Webhooks::enqueue(Delivery delivery) {
   const std::lock_guard lock(mutex_);
-  if (waiting_.size() >= options_.waiting_max) {
+  if (stopping_ || waiting_.size() >= options_.waiting_max) {
     ++counts_.dropped_full;
     return false;
   }

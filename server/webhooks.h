@@ -54,7 +54,7 @@ struct WebhookCounts {
 
 /// Thread-safe. `mutex_` guards the queues and the counts; the store and the network are used on the worker's thread
 /// alone, never under the lock. An alert is sent at most once for each hook, run, episode, kind and pressure, whichever
-/// replica found it: what waits when a server ends is dropped and counted. The destructor waits for the post under way.
+/// replica found it: what waits when a server ends is dropped and counted. The destructor stops.
 class Webhooks {
  public:
   Webhooks(store::Store& store, const Clock& clock, WebhookOptions options);
@@ -64,6 +64,8 @@ class Webhooks {
 
   /// Never blocks: a scan of the events, and a copy of those that matter when there is any hook at all.
   void committed(const runs::Committed& committed);
+  /// Waits for the post under way and drops what waits. What is committed afterwards is told to nobody. Idempotent.
+  void stop();
 
   /// GET and POST /webhooks, DELETE /webhooks/{id}, POST /webhooks/{id}/test: of the caller's owner, with admin scope.
   void add_routes(Router& router);
