@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
   int status = argus::cli::kExitRead;  // of the others, which run while the line is parsed
   argus::cli::add_serve(app, status);
   argus::cli::add_keys(app, status);
+  argus::cli::add_runs(app, status);
   argus::cli::add_verify(app, status);
   try {
     app.parse(argc, argv);
