@@ -8,12 +8,12 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
 #include <condition_variable>
 #include <ctime>
 #include <mutex>
+#include <shared_mutex>
 #include <thread>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "base/clock.h"
 #include "server/reply.h"
@@ -30,12 +30,16 @@ using boost::system::error_code;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using Time = std::chrono::steady_clock::time_point;
+using Socket = asio::basic_stream_socket<tcp, asio::io_context::executor_type>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>,
+                                         asio::io_context::executor_type>;
 
 constexpr std::size_t kTargetBytesMax = 8192;
 constexpr std::size_t kReadBytes = std::size_t{64} << 10;
 constexpr std::size_t kStreamBytesMax = std::size_t{1} << 20;
-constexpr int kFreeBodySeconds = 10;  // before a body must keep up its rate
 constexpr std::size_t kBodyBytesPerSecond = 1024;
+constexpr std::size_t kRefusedAtOnceMax = 256;  // connections beyond the limit that are still told so
+constexpr auto kLookAtDeadlinesEvery = milliseconds(500);
 constexpr auto kAcceptAgainAfter = milliseconds(100);  // when the process is out of descriptors
 
 class Connection {
@@ -47,7 +51,7 @@ class Connection {
   virtual void cut() = 0;
 };
 
-/// What the connections of a listener share.
+/// What the connections of a listener share. Outlives the listener in the hands of those who answer late.
 struct Shared {
   HttpOptions options;
   HttpHandler handler;
@@ -56,11 +60,14 @@ struct Shared {
 
   std::mutex mutex;  // guards connections
   std::condition_variable none_left;
-  std::unordered_set<Connection*> connections;
+  std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;  // keeps them alive until they are shut
 
-  void add(Connection* c) {
+  std::shared_mutex door;  // held shared by other threads while they reach for a connection's I/O thread
+  bool is_gone = false;    // guarded by door: the I/O threads are no more
+
+  void add(std::shared_ptr<Connection> c) {
     const std::lock_guard lock(mutex);
-    connections.insert(c);
+    connections.emplace(c.get(), std::move(c));
   }
   void remove(Connection* c) {
     const std::lock_guard lock(mutex);
@@ -120,17 +127,50 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// "http://host/path?query" -> "/path?query"; other forms as they are.
-std::string_view origin_form(std::string_view target) {
-  const std::size_t scheme = target.find("://");
-  if (target.empty() || target[0] == '/' || scheme == std::string_view::npos) return target;
-  const std::size_t path = target.find('/', scheme + 3);
-  return path == std::string_view::npos ? std::string_view("/") : target.substr(path);
+struct Target {
+  std::string authority;  // of an absolute target: it counts, whatever the Host header says (RFC 9112, 3.2.2)
+  std::string path;       // empty: not a target that is understood here
+  std::string query;
+};
+
+// "/path?query", "http://host/path?query", or "*" of OPTIONS.
+Target read_target(std::string_view text, http::verb verb) {
+  Target target;
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (lower(text.substr(0, scheme.size())) != scheme) continue;
+    text.remove_prefix(scheme.size());
+    const std::size_t end = std::min(text.find_first_of("/?"), text.size());
+    target.authority = text.substr(0, end);
+    if (target.authority.empty() || target.authority.find('@') != std::string::npos) return {};
+    text.remove_prefix(end);
+    if (text.empty() || text.front() == '?') target.path = "/";
+    break;
+  }
+  const std::size_t mark = std::min(text.find('?'), text.size());
+  target.path += text.substr(0, mark);
+  if (mark < text.size()) target.query = text.substr(mark + 1);
+  if (!target.path.starts_with('/') && !(target.path == "*" && verb == http::verb::options)) return {};
+  return target;
+}
+
+// Only what a URL may hold: the rest is written with escapes.
+bool is_printable(std::string_view target) {
+  return std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7f && c != '#'; });
+}
+
+bool is_folded(std::string_view headers) {
+  return headers.find("\n ") != std::string_view::npos || headers.find("\n\t") != std::string_view::npos;
 }
 
 HttpResponse refuse(int status, std::string_view word, std::string_view message) {
   HttpResponse response = refusal(status, word, message);
   response.close = true;
+  return response;
+}
+
+HttpResponse busy(std::string_view message) {
+  HttpResponse response = refuse(503, "unavailable", message);
+  response.headers.emplace_back("Retry-After", "1");
   return response;
 }
 
@@ -151,11 +191,15 @@ std::optional<HttpResponse> response_to(const error_code& ec) {
 
 std::string head_of(const HttpResponse& response, bool keep_alive, bool is_stream) {
   const std::string_view reason = text_of(http::obsolete_reason(static_cast<http::status>(response.status)));
+  const bool has_body = response.status != 204 && response.status != 304;
   std::string head = fmt::format("HTTP/1.1 {} {}\r\n", response.status, reason);
   head += date_line();
-  head += fmt::format("Content-Type: {}\r\n", response.content_type);
-  if (!is_stream) head += fmt::format("Content-Length: {}\r\n", response.body.size());
-  for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
+  if (has_body) head += fmt::format("Content-Type: {}\r\n", response.content_type);
+  if (has_body && !is_stream) head += fmt::format("Content-Length: {}\r\n", response.body.size());
+  for (const auto& [name, value] : response.headers) {
+    // A value may hold what a client once sent: it must not begin a header of its own.
+    if (!has_control_byte(name) && !has_control_byte(value)) head += fmt::format("{}: {}\r\n", name, value);
+  }
   head += "X-Content-Type-Options: nosniff\r\n";
   head += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
   return head;
@@ -164,18 +208,71 @@ std::string head_of(const HttpResponse& response, bool keep_alive, bool is_strea
 template <class Stream>
 class Session;
 
-/// The handler's end of a response that goes on. Holds the session; the session does not hold it.
+/// A session as other threads may hold it: whatever they ask of it after its end does nothing.
+template <class Stream>
+class Handle {
+ public:
+  explicit Handle(const std::shared_ptr<Session<Stream>>& session) : shared_(session->shared()), session_(session) {}
+
+  /// False: there is no such session any more.
+  template <class Do>
+  bool with(Do what) const {
+    const std::shared_lock door(shared_->door);
+    if (shared_->is_gone) return false;
+    const std::shared_ptr<Session<Stream>> session = session_.lock();
+    if (session == nullptr) return false;
+    what(*session);
+    return true;
+  }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+  std::weak_ptr<Session<Stream>> session_;
+};
+
+/// The handler's end of a response that goes on.
 template <class Stream>
 class SessionStream final : public EventStream {
  public:
-  explicit SessionStream(std::shared_ptr<Session<Stream>> session) : session_(std::move(session)) {}
+  explicit SessionStream(const std::shared_ptr<Session<Stream>>& session) : session_(session) {}
   ~SessionStream() override { close(); }
-  bool write(std::string bytes) override { return session_->stream_write(std::move(bytes)); }
-  void close() override { session_->cut(); }
-  void on_closed(std::function<void()> closed) override { session_->stream_on_closed(std::move(closed)); }
+  bool write(std::string bytes) override {
+    bool is_taken = false;
+    session_.with([&](Session<Stream>& s) { is_taken = s.stream_write(bytes); });
+    return is_taken;
+  }
+  void close() override {
+    session_.with([](Session<Stream>& s) { s.stream_close(); });
+  }
+  void on_closed(std::function<void()> closed) override {
+    bool is_kept = false;
+    session_.with([&](Session<Stream>& s) { is_kept = s.stream_on_closed(closed); });
+    if (!is_kept) closed();
+  }
 
  private:
-  std::shared_ptr<Session<Stream>> session_;
+  const Handle<Stream> session_;
+};
+
+/// The answer that a request waits for, once. A handler that forgets it answers 500.
+template <class Stream>
+class Answer {
+ public:
+  explicit Answer(const std::shared_ptr<Session<Stream>>& session) : session_(session) {}
+  ~Answer() {
+    if (!is_given_) give(refuse(500, "internal", "the request was not answered"));
+  }
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+
+  void give(HttpResponse response) {
+    if (is_given_.exchange(true)) return;
+    session_.with([&](Session<Stream>& s) { s.answer(std::move(response)); });
+  }
+
+ private:
+  const Handle<Stream> session_;
+  std::atomic<bool> is_given_{false};
 };
 
 /// One connection. Everything but what is named "from any thread" runs on its I/O thread.
@@ -184,14 +281,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
  public:
   template <class... Arguments>
   explicit Session(std::shared_ptr<Shared> shared, Arguments&&... arguments)
-      : shared_(std::move(shared)), stream_(std::forward<Arguments>(arguments)...) {
-    shared_->add(this);
-  }
-  ~Session() override {
-    release_body();
-    report_closed();
-    shared_->remove(this);
-  }
+      : shared_(std::move(shared)), stream_(std::forward<Arguments>(arguments)...), timer_(stream_.get_executor()) {}
 
   void start(bool is_welcome) {
     error_code ignored;
@@ -202,35 +292,40 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
         remote.address().is_loopback() ||
         (remote.address().is_v6() && remote.address().to_v6().is_v4_mapped() && peer_.starts_with("::ffff:127."));
     is_welcome_ = is_welcome;
+    watch_deadline();
     if constexpr (kIsTls) {
-      lowest().expires_after(seconds(shared_->options.header_timeout_s));
+      expires_after(seconds(shared_->options.header_timeout_s));
       stream_.async_handshake(ssl::stream_base::server, [self = self()](const error_code& ec) {
-        if (!ec) self->begin();
+        if (ec) return self->shut();
+        self->begin();
       });
     } else {
       begin();
     }
   }
 
-  // Of a session that is being destroyed there is no self any more, and nothing left to end.
   void finish() override {
-    const auto alive = this->weak_from_this().lock();
-    if (!alive) return;
-    asio::post(stream_.get_executor(), [alive] {
-      alive->is_finishing_ = true;
-      if (alive->state_ == State::kIdle || alive->state_ == State::kStreaming) alive->shut();
+    asio::post(stream_.get_executor(), [self = self()] {
+      self->is_finishing_ = true;
+      if (self->state_ == State::kIdle || self->state_ == State::kStreaming) self->shut();
     });
   }
   void cut() override {
-    const auto alive = this->weak_from_this().lock();
-    if (alive) asio::post(stream_.get_executor(), [alive] { alive->shut(); });
+    asio::post(stream_.get_executor(), [self = self()] { self->shut(); });
   }
 
   auto executor() { return stream_.get_executor(); }
+  const std::shared_ptr<Shared>& shared() const { return shared_; }
 
-  bool stream_write(std::string bytes) {  // from any thread
+  void answer(HttpResponse response) {  // from any thread
+    asio::dispatch(stream_.get_executor(), [self = self(), response = std::move(response)]() mutable {
+      if (self->state_ == State::kHandling) self->write(std::move(response));
+    });
+  }
+
+  bool stream_write(const std::string& bytes) {  // from any thread
     const std::lock_guard lock(out_mutex_);
-    if (is_cut_) return false;
+    if (is_cut_ || is_ending_) return false;
     if (out_bytes_ + bytes.size() > kStreamBytesMax) {
       is_cut_ = true;
       cut();
@@ -238,34 +333,62 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     }
     out_bytes_ += bytes.size();
     out_ += bytes;
-    if (!std::exchange(is_flushing_, true)) {
-      asio::post(stream_.get_executor(), [self = self()] { self->flush(); });
-    }
+    start_flush();
     return true;
   }
 
-  void stream_on_closed(std::function<void()> closed) {  // from any thread
-    {
-      const std::lock_guard lock(out_mutex_);
-      if (!is_cut_) {
-        on_closed_ = std::move(closed);
-        return;
-      }
-    }
-    closed();
+  void stream_close() {  // from any thread: what was written is sent first
+    const std::lock_guard lock(out_mutex_);
+    if (is_cut_ || std::exchange(is_ending_, true)) return;
+    start_flush();
+  }
+
+  // From any thread. False: it is closed already.
+  bool stream_on_closed(const std::function<void()>& closed) {
+    const std::lock_guard lock(out_mutex_);
+    if (is_cut_ || is_ending_) return false;
+    on_closed_ = closed;
+    return true;
   }
 
  private:
-  static constexpr bool kIsTls = !std::is_same_v<Stream, beast::tcp_stream>;
+  static constexpr bool kIsTls = !std::is_same_v<Stream, Socket>;
   enum class State : std::uint8_t { kIdle, kReading, kHandling, kWriting, kStreaming, kClosed };
   using Parser = http::request_parser<http::string_body>;
 
   std::shared_ptr<Session> self() { return this->shared_from_this(); }
-  beast::tcp_stream& lowest() { return beast::get_lowest_layer(stream_); }
-  tcp::socket& socket() { return lowest().socket(); }
+  Socket& socket() {
+    if constexpr (kIsTls) {
+      return stream_.next_layer();
+    } else {
+      return stream_;
+    }
+  }
+
+  void expires_at(Time when) { expiry_ = when; }
+  void expires_after(seconds delay) { expiry_ = std::chrono::steady_clock::now() + delay; }
+  void expires_never() { expiry_ = Time::max(); }
+
+  // One slow timer a connection: setting a deadline is then a store, many thousand times a second.
+  void watch_deadline() {
+    timer_.expires_after(kLookAtDeadlinesEvery);
+    timer_.async_wait([weak = this->weak_from_this()](const error_code& cancelled) {
+      const auto self = weak.lock();
+      if (cancelled || self == nullptr || self->state_ == State::kClosed) return;
+      if (std::chrono::steady_clock::now() >= self->expiry_) self->on_deadline();
+      if (self->state_ != State::kClosed) self->watch_deadline();
+    });
+  }
+
+  void on_deadline() {
+    if (state_ != State::kReading) return shut();
+    error_code ignored;
+    socket().cancel(ignored);
+    write(*response_to(beast::error::timeout));
+  }
 
   void begin() {
-    if (!is_welcome_) return write(refuse(503, "unavailable", "too many connections"));
+    if (!is_welcome_) return write(busy("too many connections"));
     if (shared_->stopping || is_finishing_) return shut();
     state_ = State::kIdle;
     parser_.emplace();
@@ -274,7 +397,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     is_head_done_ = false;
     is_head_ = false;
     keeps_alive_ = false;
-    lowest().expires_after(seconds(shared_->options.idle_timeout_s));
+    expires_after(seconds(shared_->options.idle_timeout_s));
     if (buffer_.size() > 0) return begin_request();  // pipelined
     read();
   }
@@ -283,7 +406,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void begin_request() {
     state_ = State::kReading;
     deadline_ = std::chrono::steady_clock::now() + seconds(shared_->options.header_timeout_s);
-    lowest().expires_at(deadline_);
+    expires_at(deadline_);
     parse();
   }
 
@@ -293,7 +416,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   }
 
   void on_read(const error_code& ec, std::size_t bytes) {
-    if (state_ == State::kClosed) return;
+    if (state_ != State::kIdle && state_ != State::kReading) return;  // cancelled
     if (ec) return on_read_error(ec);
     buffer_.commit(bytes);
     if (state_ == State::kIdle) return begin_request();
@@ -302,7 +425,6 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   void on_read_error(const error_code& ec) {
     if (state_ == State::kIdle) return shut();
-    if (ec == beast::error::timeout) return write(*response_to(ec));
     if (ec != asio::error::eof) return shut();
     // The client has said all it will: what is half said can be answered, if it still listens.
     error_code at_end;
@@ -314,7 +436,11 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void parse() {
     while (buffer_.size() > 0 && !parser_->is_done()) {
       error_code ec;
-      const std::size_t used = parser_->put(buffer_.data(), ec);
+      const auto bytes = buffer_.data();
+      const std::size_t used = parser_->put(bytes, ec);
+      if (!is_head_done_ && is_folded({static_cast<const char*>(bytes.data()), used})) {
+        return write(refuse(400, "malformed", "a header is folded over lines"));
+      }
       buffer_.consume(used);
       if (ec && ec != http::error::need_more) return on_bad(ec);
       if (!is_head_done_ && parser_->is_header_done() && !on_head()) return;
@@ -327,6 +453,9 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   }
 
   void on_bad(const error_code& ec) {
+    if (ec == http::error::header_limit && parser_->get().method_string().empty()) {
+      return write(refuse(414, "too_large", "the request line is too long"));
+    }
     if (std::optional<HttpResponse> response = response_to(ec)) return write(std::move(*response));
     shut();
   }
@@ -344,24 +473,37 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     }
     body_begun_ = std::chrono::steady_clock::now();
     deadline_ = body_begun_ + seconds(shared_->options.body_timeout_s);
-    lowest().expires_at(std::min(deadline_, body_begun_ + seconds(kFreeBodySeconds)));
+    expires_at(std::min(deadline_, body_begun_ + seconds(shared_->options.body_grace_s)));
     if (beast::iequals(request[http::field::expect], "100-continue") && request.version() >= 11) return go_on();
     return true;
   }
 
-  static std::optional<HttpResponse> object_to(const http::request<http::string_body>& request,
-                                               std::string_view target) {
+  // What Beast lets pass and another reader could understand otherwise.
+  std::optional<HttpResponse> object_to(const http::request<http::string_body>& request, std::string_view target) {
     if (request.version() != 10 && request.version() != 11) return response_to(http::error::bad_version);
     if (target.size() > kTargetBytesMax) return refuse(414, "too_large", "the target is too long; accepted: 8 KiB");
-    if (target.empty() || has_control_byte(target)) return refuse(400, "malformed", "the target holds control bytes");
-    if (request.count(http::field::content_length) > 1 || request.count(http::field::host) > 1) {
-      return refuse(400, "malformed", "Content-Length or Host is given twice");
+    if (!is_printable(target)) return refuse(400, "malformed", "the target holds bytes that a URL must escape");
+    target_ = read_target(target, request.method());
+    if (target_.path.empty()) return refuse(400, "malformed", "the target is neither a path nor a URL");
+    const auto hosts = request.count(http::field::host);
+    if (hosts > 1 || (hosts == 0 && request.version() == 11)) {
+      return refuse(400, "malformed", "HTTP/1.1 has exactly one Host header");
     }
-    if (request.count(http::field::content_length) > 0 && request.count(http::field::transfer_encoding) > 0) {
-      return refuse(400, "malformed", "both Content-Length and Transfer-Encoding are given");
+    const auto lengths = request.count(http::field::content_length);
+    const std::string_view length = text_of(request[http::field::content_length]);
+    if (lengths > 1 || length.find_first_not_of("0123456789") != std::string_view::npos) {
+      return refuse(400, "malformed", "Content-Length is one number, given once");
+    }
+    const bool is_encoded = request.count(http::field::transfer_encoding) > 0;
+    if (is_encoded && (lengths > 0 || !parser_->chunked() || request.version() == 10)) {
+      return refuse(400, "malformed", "Transfer-Encoding is chunked alone, in HTTP/1.1, without Content-Length");
     }
     for (const auto& field : request) {
       if (has_control_byte(text_of(field.value()))) return refuse(400, "malformed", "a header holds control bytes");
+    }
+    const std::string_view expected = text_of(request[http::field::expect]);
+    if (!expected.empty() && lower(expected) != "100-continue") {
+      return refuse(417, "unsupported", "only 100-continue may be expected");
     }
     return std::nullopt;
   }
@@ -384,15 +526,14 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
       shared_->body_bytes += held - counted_;
       counted_ = held;
       if (shared_->body_bytes > shared_->options.body_bytes_total_max) {
-        HttpResponse busy = refuse(503, "unavailable", "too many bodies are being read");
-        busy.headers.emplace_back("Retry-After", "1");
-        write(std::move(busy));
+        write(busy("too many bodies are being read"));
         return false;
       }
     }
     const auto now = std::chrono::steady_clock::now();
-    const auto earned = seconds(kFreeBodySeconds + parser_->get().body().size() / kBodyBytesPerSecond);
-    lowest().expires_at(std::min(deadline_, body_begun_ + earned));
+    const auto earned =
+        seconds(shared_->options.body_grace_s) + seconds(parser_->get().body().size() / kBodyBytesPerSecond);
+    expires_at(std::min(deadline_, body_begun_ + earned));
     if (now > body_begun_ + earned && !parser_->is_done()) {
       write(*response_to(beast::error::timeout));
       return false;
@@ -404,28 +545,23 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   void handle() {
     state_ = State::kHandling;
-    lowest().expires_never();
+    expires_never();
     auto message = parser_->release();
     HttpRequest request;
     request.method = method_of(message.method());
-    const std::string_view target = origin_form(text_of(message.target()));
-    const std::size_t mark = target.find('?');
-    request.path = target.substr(0, mark);
-    if (mark != std::string_view::npos) request.query = target.substr(mark + 1);
+    request.path = std::move(target_.path);
+    request.query = std::move(target_.query);
     for (const auto& field : message) {
-      request.headers.emplace_back(lower(text_of(field.name_string())), text_of(field.value()));
+      const bool is_replaced = field.name() == http::field::host && !target_.authority.empty();
+      request.headers.emplace_back(lower(text_of(field.name_string())),
+                                   is_replaced ? target_.authority : std::string(text_of(field.value())));
     }
     request.body = std::move(message.body());
     request.peer = peer_;
     request.peer_is_loopback = is_loopback_;
     request.is_tls = kIsTls;
-    const auto answered = std::make_shared<std::atomic<bool>>(false);
-    shared_->handler(std::move(request), [self = self(), answered](HttpResponse response) {
-      if (answered->exchange(true)) return;
-      asio::dispatch(self->stream_.get_executor(), [self, response = std::move(response)]() mutable {
-        if (self->state_ == State::kHandling) self->write(std::move(response));
-      });
-    });
+    const auto answer = std::make_shared<Answer<Stream>>(self());
+    shared_->handler(std::move(request), [answer](HttpResponse response) { answer->give(std::move(response)); });
   }
 
   void write(HttpResponse response) {
@@ -433,11 +569,12 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     release_body();
     state_ = State::kWriting;
     const bool is_stream = static_cast<bool>(response.stream);
+    if (is_head_) response.stream = nullptr;
     const bool keep_alive =
         keeps_alive_ && !response.close && !is_finishing_ && !is_stream && parser_ && parser_->is_done();
     head_ = head_of(response, keep_alive, is_stream);
     body_ = is_head_ || is_stream ? std::string() : std::move(response.body);
-    lowest().expires_after(seconds(shared_->options.write_timeout_s));
+    expires_after(seconds(shared_->options.write_timeout_s));
     const std::array<asio::const_buffer, 2> parts{asio::buffer(head_), asio::buffer(body_)};
     asio::async_write(
         stream_, parts,
@@ -451,9 +588,11 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   void begin_stream(const std::function<void(std::shared_ptr<EventStream>)>& taken) {
     state_ = State::kStreaming;
-    lowest().expires_never();
+    expires_never();
     watch_for_end();
     taken(std::make_shared<SessionStream<Stream>>(self()));
+    // What begins after the listener was told to stop is not waited for.
+    if (is_finishing_) shut();
   }
 
   // A client of a stream has nothing more to say: whatever comes is its end.
@@ -464,20 +603,31 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     });
   }
 
+  void start_flush() {  // out_mutex_ is held
+    if (std::exchange(is_flushing_, true)) return;
+    asio::post(stream_.get_executor(), [self = self()] { self->flush(); });
+  }
+
   void flush() {
+    bool is_last = false;
+    bool has_more = false;
     {
       const std::lock_guard lock(out_mutex_);
       if (out_.empty() || state_ != State::kStreaming) {
         is_flushing_ = false;
-        return;
+        is_last = is_ending_ && state_ == State::kStreaming;
+      } else {
+        has_more = true;
+        body_ = std::move(out_);
+        out_.clear();
       }
-      body_ = std::move(out_);
-      out_.clear();
     }
-    lowest().expires_after(seconds(shared_->options.write_timeout_s));
+    if (is_last) return shut();
+    if (!has_more) return;
+    expires_after(seconds(shared_->options.write_timeout_s));
     asio::async_write(stream_, asio::buffer(body_), [self = self()](const error_code& ec, std::size_t n) {
       if (ec) return self->shut();
-      self->lowest().expires_never();
+      self->expires_never();
       {
         const std::lock_guard lock(self->out_mutex_);
         self->out_bytes_ -= n;
@@ -491,15 +641,19 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void close_gently() {
     if (state_ == State::kClosed) return;
     state_ = State::kWriting;
-    error_code ignored;
-    socket().shutdown(tcp::socket::shutdown_send, ignored);
-    lowest().expires_after(seconds(2));
-    drain();
+    expires_after(seconds(2));
+    if constexpr (kIsTls) {
+      stream_.async_shutdown([self = self()](const error_code&) { self->shut(); });
+    } else {
+      error_code ignored;
+      socket().shutdown(tcp::socket::shutdown_send, ignored);
+      drain();
+    }
   }
 
   void drain() {
     buffer_.clear();
-    lowest().async_read_some(buffer_.prepare(kReadBytes), [self = self()](const error_code& ec, std::size_t) {
+    socket().async_read_some(buffer_.prepare(kReadBytes), [self = self()](const error_code& ec, std::size_t) {
       if (ec) return self->shut();
       self->drain();
     });
@@ -509,10 +663,12 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     if (state_ == State::kClosed) return;
     state_ = State::kClosed;
     error_code ignored;
+    timer_.cancel();
     socket().shutdown(tcp::socket::shutdown_both, ignored);
-    lowest().close();
+    socket().close(ignored);
     release_body();
     report_closed();
+    shared_->remove(this);  // the caller holds this session
   }
 
   void report_closed() {
@@ -527,11 +683,14 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   const std::shared_ptr<Shared> shared_;
   Stream stream_;
+  Timer timer_;
+  Time expiry_ = Time::max();
   State state_ = State::kIdle;
   bool is_welcome_ = true, is_finishing_ = false, is_loopback_ = false;
   std::string peer_;
   beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
+  Target target_;
   bool is_head_done_ = false, is_head_ = false, keeps_alive_ = false;
   std::size_t counted_ = 0;  // of the body, in shared_->body_bytes
   Time deadline_, body_begun_;
@@ -540,7 +699,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   std::mutex out_mutex_;  // guards what a stream's writer and its I/O thread share
   std::string out_;
   std::size_t out_bytes_ = 0;
-  bool is_flushing_ = false, is_cut_ = false;
+  bool is_flushing_ = false, is_cut_ = false, is_ending_ = false;
   std::function<void()> on_closed_;
 };
 
@@ -600,6 +759,17 @@ class BeastListener final : public HttpListener {
     guards_.clear();
     for (const auto& context : contexts_) context->stop();
     for (std::thread& t : threads_) t.join();
+    {
+      const std::lock_guard door(shared_->door);
+      shared_->is_gone = true;
+    }
+    shared_->handler = nullptr;
+    // Sessions that did not end go before the contexts that they lie in; nobody else looks at the map any more.
+    decltype(shared_->connections) left;
+    {
+      const std::lock_guard lock(shared_->mutex);
+      left.swap(shared_->connections);
+    }
   }
 
   std::size_t connections() const override {
@@ -623,6 +793,8 @@ class BeastListener final : public HttpListener {
     tls_ = std::make_unique<ssl::context>(ssl::context::tls_server);
     error_code ec;
     tls_->set_options(ssl::context::default_workarounds | ssl::context::no_tlsv1 | ssl::context::no_tlsv1_1, ec);
+    // A key with a passphrase fails here instead of asking on a terminal that a service does not have.
+    tls_->set_password_callback([](std::size_t, ssl::context::password_purpose) { return std::string(); }, ec);
     tls_->use_certificate_chain_file(o.tls_certificate_file, ec);
     if (ec) {
       return Error{ErrorCode::kUnavailable,
@@ -639,11 +811,10 @@ class BeastListener final : public HttpListener {
 
   void accept() {
     asio::io_context& home = *contexts_[next_++ % contexts_.size()];
-    acceptor_->async_accept(home,
-                            [this](const error_code& ec, tcp::socket socket) { accepted(ec, std::move(socket)); });
+    acceptor_->async_accept(home, [this](const error_code& ec, Socket socket) { accepted(ec, std::move(socket)); });
   }
 
-  void accepted(const error_code& ec, tcp::socket socket) {
+  void accepted(const error_code& ec, Socket socket) {
     if (shared_->stopping || ec == asio::error::operation_aborted) return;
     if (ec) {
       retry_->expires_after(kAcceptAgainAfter);
@@ -651,11 +822,15 @@ class BeastListener final : public HttpListener {
         if (!cancelled) accept();
       });
     }
-    const bool is_welcome = connections() < shared_->options.connections_max;
-    if (tls_) {
-      begin<beast::ssl_stream<beast::tcp_stream>>(is_welcome, beast::tcp_stream(std::move(socket)), *tls_);
+    const std::size_t open = connections();
+    const bool is_welcome = open < shared_->options.connections_max;
+    if (open >= shared_->options.connections_max + kRefusedAtOnceMax) {
+      error_code ignored;
+      socket.close(ignored);
+    } else if (tls_) {
+      begin<ssl::stream<Socket>>(is_welcome, std::move(socket), *tls_);
     } else {
-      begin<beast::tcp_stream>(is_welcome, std::move(socket));
+      begin<Socket>(is_welcome, std::move(socket));
     }
     accept();
   }
@@ -663,13 +838,14 @@ class BeastListener final : public HttpListener {
   template <class Stream, class... Arguments>
   void begin(bool is_welcome, Arguments&&... arguments) {
     const auto session = std::make_shared<Session<Stream>>(shared_, std::forward<Arguments>(arguments)...);
+    shared_->add(session);
     asio::post(session->executor(), [session, is_welcome] { session->start(is_welcome); });
   }
 
   template <class Do>
   void for_each(Do what) {
     const std::lock_guard lock(shared_->mutex);
-    for (Connection* const c : shared_->connections) what(*c);
+    for (const auto& [c, kept] : shared_->connections) what(*c);
   }
 
   void wait_for_none(seconds limit) {

@@ -20,7 +20,8 @@ struct HttpOptions {
   std::size_t body_bytes_max = limits::kBodyBytesMax;
   std::size_t body_bytes_total_max = std::size_t{512} << 20;  ///< of all requests being read or answered; beyond: 503
   int header_timeout_s = 10;  ///< from the first byte to the last of the headers, however slowly they drip
-  int body_timeout_s = 60;    ///< for the body; and a client must keep up 1 KiB/s after the first 10 s
+  int body_timeout_s = 60;    ///< for the body
+  int body_grace_s = 10;      ///< from then on a body must have come at 1 KiB/s on average
   int idle_timeout_s = 120;   ///< between requests on a kept connection
   int write_timeout_s = 60;
   std::string tls_certificate_file;  ///< PEM chain; empty: plain HTTP
