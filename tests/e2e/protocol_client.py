@@ -6,14 +6,18 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from conftest import Step, diverging_run
+from conftest import Step, healthy_run
 
 PACK_STEPS = 16
 
 
 def numbered_steps(run_id: str, steps: int, seed: int) -> list[Step]:
-    """A run that goes wrong two thirds of the way, each step with its `seq`."""
-    run = diverging_run(steps, fault_step=2 * steps // 3, seed=seed)
+    """A run that has an accident every 700 steps, each step with its `seq`."""
+    run = healthy_run(steps, seed)
+    for step in run:
+        if step["step"] % 700 > 660:
+            step["training"]["loss"] *= 3.0
+            step["training"]["grad_norm"] *= 20.0
     return [{"run_id": run_id, "seq": i, "segment": 0, "model_type": "transformer", **s} for i, s in enumerate(run)]
 
 
