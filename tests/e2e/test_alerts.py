@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from serving import Served, serving
 
 from conftest import diverging_run
-from serving import Served, serving
 
 PATIENCE_S = 30.0
 SECRET = "a secret of enough bytes"

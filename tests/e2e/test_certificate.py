@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving import Served, serving
 
 from conftest import diverging_run
-from serving import Served, serving
 
 VALID, TAMPERED, UNKNOWN_KEY = 0, 1, 2
 PACK = 32
