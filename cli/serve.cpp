@@ -86,11 +86,11 @@ int serve(const ServeOptions& options) {
     return kExitCannotServe;
   }
   (*server)->start();
+  log(LogLevel::kInfo, "server.ready",
+      {{"url", (*server)->url()}, {"keys", (*server)->needs_keys() ? "needed" : "none, loopback only"}});
   const std::string where = config->database.empty() ? "home=" + config->home : "database=postgresql";
   fmt::print("READY {} {} engine={}\n", (*server)->url(), where, engine::kEngineVersion);
   std::fflush(stdout);
-  log(LogLevel::kInfo, "server.ready",
-      {{"url", (*server)->url()}, {"keys", (*server)->needs_keys() ? "needed" : "none, loopback only"}});
 
   int signal = 0;
   sigwait(&signals, &signal);

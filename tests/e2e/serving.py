@@ -47,6 +47,7 @@ class Served:
 
     def start(self) -> "Served":
         command = [self.program, "serve", "--home", self.home, "--port", "0", *self.flags]
+        self.home.parent.mkdir(parents=True, exist_ok=True)
         log = (self.home.parent / f"{self.home.name}.log").open("ab")
         with log:
             self.process = subprocess.Popen(
