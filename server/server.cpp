@@ -9,17 +9,25 @@
 #include <vector>
 
 #include "base/log.h"
+#include "engine/engine.h"
 #include "runs/retention.h"
 #include "runs/run_service.h"
 #include "runs/signing_key.h"
 #include "server/account.h"
 #include "server/auth/auth.h"
+#include "server/auth/origin.h"
 #include "server/http_listener.h"
 #include "server/ingest.h"
+#include "server/live_streams.h"
+#include "server/metrics.h"
+#include "server/openapi.h"
 #include "server/periodic.h"
+#include "server/reading.h"
 #include "server/router.h"
 #include "server/services.h"
+#include "server/webhooks.h"
 #include "server/worker_pool.h"
+#include "store/postgres/postgres_store.h"
 #include "store/sqlite/home.h"
 
 namespace argus::server {
@@ -34,7 +42,11 @@ constexpr milliseconds kRetentionPeriod = std::chrono::hours(1);
 
 Result<std::unique_ptr<store::Store>> open_store(const ServerConfig& config) {
   if (!config.database.empty()) {
+#ifdef ARGUS_POSTGRES
+    return store::open_postgres({.connection = config.database});
+#else
     return Error{ErrorCode::kUnsupported, "this build has no PostgreSQL", "database", {}};
+#endif
   }
   return store::open_home({config.home, config.durable, config.allows_network_home});
 }
@@ -52,6 +64,9 @@ struct Server::Impl {
   std::unique_ptr<runs::SigningKeys> keys;
   std::vector<std::function<void(const runs::Committed&)>> listeners;  // complete before the first commit
   WorkerPool workers;
+  std::unique_ptr<LiveStreams> live;
+  std::unique_ptr<Webhooks> webhooks;
+  std::unique_ptr<Metrics> metrics;
   std::unique_ptr<runs::RunService> runs;
   std::unique_ptr<Auth> auth;
   std::unique_ptr<Router> router;
@@ -62,6 +77,13 @@ struct Server::Impl {
     auto signing = runs::SigningKeys::open(*store, clock);
     if (!signing) return signing.error();
     keys = std::move(*signing);
+
+    live = std::make_unique<LiveStreams>(*store, clock);
+    listeners.emplace_back([this](const runs::Committed& committed) { live->on_committed(committed); });
+
+    if (Status s = compose_alerts(); !s) return s;
+    metrics = std::make_unique<Metrics>(engine::kEngineVersion);
+    listeners.emplace_back([this](const runs::Committed& committed) { metrics->committed(committed); });
 
     runs::RunServiceOptions options;
     options.live_runs_max = config.live_runs_max;
@@ -78,6 +100,13 @@ struct Server::Impl {
     router = std::make_unique<Router>(*auth, workers, clock);
     add_ingest_routes(*router, services, *auth, is_draining);
     add_account_routes(*router, services, *auth);
+    add_reading_routes(*router, services, *live);
+    add_openapi_route(*router);
+
+    webhooks->add_routes(*router);
+    metrics->add_route(*router);
+    add_metric_sources();
+    router->on_answered([this](const Answered& answered) { metrics->answered(answered); });
 
     auto bound = HttpListener::bind(config.http, [this](HttpRequest request, Respond respond) {
       router->handle(std::move(request), std::move(respond));
@@ -87,9 +116,58 @@ struct Server::Impl {
     return {};
   }
 
+  Status compose_alerts() {
+    WebhookOptions options;
+    options.poster.allows_private_addresses = config.alerts_to_private_addresses || is_loopback_host(config.http.host);
+    for (const ConfigTable& table : config.webhooks) {
+      auto hook = webhook_from_settings(table.values, options.fixed_hooks.size());
+      if (!hook) {
+        Error error = hook.error();
+        error.message = fmt::format("[[webhooks]] in line {}: {}", table.line, error.message);
+        return error;
+      }
+      options.fixed_hooks.push_back(std::move(*hook));
+    }
+    webhooks = std::make_unique<Webhooks>(*store, clock, std::move(options));
+    listeners.emplace_back([this](const runs::Committed& committed) { webhooks->committed(committed); });
+    return {};
+  }
+
+  void add_metric_sources() {
+    const auto gauge = [this](const char* name, const char* help, std::function<double()> value) {
+      metrics->add_source({name, help, "", "", false, std::move(value)});
+    };
+    gauge("live_runs", "Runs whose engines are in memory", [this] { return static_cast<double>(runs->live_runs()); });
+    gauge("connections", "Open connections", [this] { return static_cast<double>(http->connections()); });
+    gauge("worker_queue", "Calls that wait for a worker", [this] { return static_cast<double>(workers.queued()); });
+    gauge("alerts_waiting", "Alerts not yet delivered",
+          [this] { return static_cast<double>(webhooks->counts().waiting); });
+    const struct {
+      const char* outcome;
+      std::uint64_t WebhookCounts::*count;
+    } outcomes[] = {{"delivered", &WebhookCounts::delivered},
+                    {"retried", &WebhookCounts::retried},
+                    {"already_sent", &WebhookCounts::already_sent},
+                    {"dropped_refused", &WebhookCounts::dropped_refused},
+                    {"dropped_unreached", &WebhookCounts::dropped_unreached},
+                    {"dropped_full", &WebhookCounts::dropped_full}};
+    for (const auto& outcome : outcomes) {
+      metrics->add_source({"alerts_total", "Alerts by what became of them", "outcome", outcome.outcome, true,
+                           [this, count = outcome.count] { return static_cast<double>(webhooks->counts().*count); }});
+    }
+  }
+
+  // The run, and the marks of alerts sent for it.
+  Result<bool> remove(const store::RunInfo& run) {
+    Result<bool> gone = runs->remove(run.owner, run.run_id);
+    if (!gone) return gone;
+    if (Status s = runs::delete_alert_marks(*store, run.key); !s) return s.error();
+    return gone;
+  }
+
   void retain() {
-    const auto report = runs::retain(*store, clock, config.retention,
-                                     [this](const store::RunInfo& run) { return runs->remove(run.owner, run.run_id); });
+    const auto report =
+        runs::retain(*store, clock, config.retention, [this](const store::RunInfo& run) { return remove(run); });
     if (!report) {
       log(LogLevel::kWarn, "retention.failed", {{"reason", report.error().message}});
     } else if (!report->runs.empty()) {
@@ -102,8 +180,10 @@ struct Server::Impl {
     if (std::exchange(is_stopped, true)) return;
     is_draining = true;
     retention.reset();
+    if (live) live->stop();
     if (http) http->stop(config.grace_s);
     if (runs) runs->drain();
+    if (webhooks) webhooks->stop();
     workers.stop();
     store->flush();
   }
