@@ -27,13 +27,10 @@ std::array<char, 8> network_order(std::int64_t value) {
   return bytes;
 }
 
+// The first line: what follows it in libpq's own messages is guesswork.
 std::string trimmed(const char* message) {
-  std::string text = message == nullptr ? "" : message;
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  for (char& c : text) {
-    if (c == '\n') c = ' ';
-  }
-  return text;
+  const std::string_view text = message == nullptr ? "" : message;
+  return std::string(text.substr(0, text.find('\n')));
 }
 
 std::string prepared_name(Sql sql) { return fmt::format("argus_{}", static_cast<int>(sql)); }

@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kStartTries = 50;
+
 std::string find_bin() {
   std::vector<std::string> folders;
   if (const char* const named = std::getenv("PG_BINDIR")) folders.push_back(named);
@@ -124,9 +126,14 @@ bool TemporaryPostgres::stop() {
 
 bool TemporaryPostgres::start_again() {
   int status = 0;
-  const std::string said = run("pg_ctl", fmt::format("-D {0}/data -l {0}/log -w -t 60 start", folder_), &status);
-  if (status != 0) std::cerr << "pg_ctl start: " << said << '\n';
-  return status == 0;
+  std::string said;
+  for (int i = 0; i < kStartTries; ++i) {  // processes of one that was killed may take a moment to notice
+    said = run("pg_ctl", fmt::format("-D {0}/data -l {0}/log -w -t 60 start", folder_), &status);
+    if (status == 0) return true;
+  }
+  std::ifstream file(folder_ + "/log");
+  std::cerr << "pg_ctl start: " << said << '\n' << file.rdbuf();
+  return false;
 }
 
 void TemporaryPostgres::kill() {
