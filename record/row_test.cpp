@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/limits.h"
+#include "record/chain.h"
 #include "record/testing/observations.h"
 #include "wire/step_reader.h"
 
@@ -91,6 +92,18 @@ TEST(Row, IsTheSameWhateverTheSpelling) {
     rows[i] = row_of(o);
   }
   EXPECT_EQ(rows[0], rows[1]);
+}
+
+TEST(Row, IsAsItsDocumentShows) {
+  Observation o;
+  o.message.head.step = o.decision.step = 7;
+  o.message.head.scalars.set(engine::Field::kLoss, 1.5);
+  constexpr unsigned char kBytes[] = {0x01, 0x00, 0x00, 0x00, 0x0e, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00,
+                                      0x00, 0x00, 0xf8, 0x3f, 0x01, 0x0e, 0x00, 0x00, 0x00, 0x00, 0x00};
+  EXPECT_EQ(row_of(o), std::string(std::begin(kBytes), std::end(kBytes)));
+  Chain chain;
+  chain.add(row_of(o));
+  EXPECT_EQ(chain.hex(), "ea9c89e937f02f1ef9eeeabfe6277106a9f9f91cdd00a7a51a26861b84789c12");
 }
 
 TEST(Row, RefusesTornBytes) {
