@@ -42,11 +42,12 @@ THIRD_PARTY = [
     ("CLI/", r"cli/(main|[a-z_]+_flags)\.cpp"),
     ("spdlog/", r"base/log\.cpp"),
     ("toml++/", r"server/config_file\.cpp"),
-    ("sodium.h", r"(server/auth/tokens|store/run_key)\.cpp"),
+    ("sodium.h", r"(record/chain|runs/(export|run_service|signature)|server/auth/tokens|server/webhook|store/run_key)\.cpp"),
     ("sqlite3.h", r"(store/sqlite|tests/sim)/.*\.cpp"),
     ("fmt/", r"(?!(engine|base|probe)/).*"),
     ("zlib.h", r"(wire|cli|bench)/.*\.cpp"),
-    ("zstd.h", r"(wire|cli|bench)/.*\.cpp"),
+    ("zstd.h", r"(wire|cli|bench)/.*\.cpp|record/frame\.cpp"),
+    ("xxhash.h", r"record/frame\.cpp"),
     ("nanobind/", r"python/bindings/.*"),
     ("Python.h", r"python/bindings/.*"),
     ("gtest/", r".*(_test\.cpp|_for_test\.(h|cpp)|test_[a-z_]+\.h)"),
@@ -56,7 +57,7 @@ THIRD_PARTY = [
     ("unistd.h", r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|.*_test\.cpp"),
     ("sys/", r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|.*_test\.cpp"),
     ("spawn.h", r".*_test\.cpp"),
-    ("fcntl.h", r"(cli|bench)/.*\.cpp|.*_test\.cpp"),
+    ("fcntl.h", r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|.*_test\.cpp"),
     ("malloc.h", r"bench/.*|.*_test\.cpp"),
 ]
 STANDARD = set(
