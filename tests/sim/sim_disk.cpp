@@ -83,7 +83,8 @@ int do_write(sqlite3_file* file, const void* bytes, int size, sqlite3_int64 offs
   if (h.disk->trouble() == SimDisk::Trouble::kFull && at + n > h.file->now.size()) return SQLITE_FULL;
   h.file->pending.push_back({at, std::string(static_cast<const char*>(bytes), n), false});
   apply_write(h.file->pending.back(), h.file->now);
-  return SQLITE_OK;
+  h.disk->count_operation();
+  return is_dead(h) ? SQLITE_IOERR_WRITE : SQLITE_OK;
 }
 
 int do_truncate(sqlite3_file* file, sqlite3_int64 size) {
@@ -91,12 +92,15 @@ int do_truncate(sqlite3_file* file, sqlite3_int64 size) {
   if (is_dead(h) || h.disk->trouble() == SimDisk::Trouble::kBroken) return SQLITE_IOERR_TRUNCATE;
   h.file->pending.push_back({static_cast<std::size_t>(size), {}, true});
   apply_write(h.file->pending.back(), h.file->now);
-  return SQLITE_OK;
+  h.disk->count_operation();
+  return is_dead(h) ? SQLITE_IOERR_TRUNCATE : SQLITE_OK;
 }
 
 int do_sync(sqlite3_file* file, int) {
   Handle& h = handle_of(file);
   if (is_dead(h) || h.disk->trouble() == SimDisk::Trouble::kBroken) return SQLITE_IOERR_FSYNC;
+  h.disk->count_operation();
+  if (is_dead(h)) return SQLITE_IOERR_FSYNC;
   h.disk->synced(*h.file);
   return SQLITE_OK;
 }
@@ -295,16 +299,49 @@ void SimDisk::synced(File& file) {
   file.pending.clear();
 }
 
+void SimDisk::count_operation() {
+  if (operations_to_trouble_ != 0 && --operations_to_trouble_ == 0) trouble_ = trouble_to_come_;
+  if (operations_to_power_off_ != 0 && --operations_to_power_off_ == 0) power_off();
+}
+
+// As a disk without a write cache of its own would: in order, up to one that is torn.
+void SimDisk::keep_first_writes(File& file) {
+  const std::size_t kept = file.pending.empty() ? 0 : dice_.bits() % (file.pending.size() + 1);
+  for (std::size_t i = 0; i < kept; ++i) {
+    Write w = file.pending[i];
+    if (i + 1 == kept && !w.is_truncate && w.bytes.size() > kSector) {
+      w.bytes.resize(dice_.bits() % (w.bytes.size() / kSector + 1) * kSector);
+      ++torn_writes_;
+    }
+    apply_write(w, file.durable);
+  }
+}
+
+// As a page cache would: each sector reached the disk or did not, whatever was written before or after it.
+void SimDisk::keep_some_sectors(File& file) {
+  for (const Write& w : file.pending) {
+    if (w.is_truncate) {
+      if (dice_.bits() % 2 == 0) apply_write(w, file.durable);
+      continue;
+    }
+    bool is_torn = false;
+    for (std::size_t at = 0; at < w.bytes.size(); at += kSector) {
+      if (dice_.bits() % 2 == 0) {
+        apply_write({w.offset + at, w.bytes.substr(at, kSector), false}, file.durable);
+      } else {
+        is_torn = true;
+      }
+    }
+    torn_writes_ += is_torn ? 1 : 0;
+  }
+}
+
 void SimDisk::power_on() {
   for (auto& [path, file] : files_) {
-    const std::size_t kept = file.pending.empty() ? 0 : dice_.bits() % (file.pending.size() + 1);
-    for (std::size_t i = 0; i < kept; ++i) {
-      Write w = file.pending[i];
-      if (i + 1 == kept && !w.is_truncate && w.bytes.size() > kSector) {
-        w.bytes.resize(dice_.bits() % (w.bytes.size() / kSector + 1) * kSector);
-        ++torn_writes_;
-      }
-      apply_write(w, file.durable);
+    if (dice_.bits() % 2 == 0) {
+      keep_first_writes(file);
+    } else {
+      keep_some_sectors(file);
     }
     File fresh;
     fresh.durable = fresh.now = file.durable;
@@ -313,6 +350,7 @@ void SimDisk::power_on() {
   ++boot_;
   powered_ = true;
   trouble_ = Trouble::kNone;
+  operations_to_power_off_ = operations_to_trouble_ = 0;
 }
 
 }  // namespace argus::sim
