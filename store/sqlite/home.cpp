@@ -1,5 +1,6 @@
 #include "store/sqlite/home.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -30,6 +31,32 @@ Error unusable(const std::string& folder, std::string_view why, std::string_view
                std::string(hint)};
 }
 
+// The entry of a new folder must survive a loss of power, as the files in it do. Where that cannot be asked for, the
+// file system sees to it or does not.
+void sync_folder(const std::string& folder) {
+  const int opened = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (opened < 0) return;
+  (void)::fsync(opened);
+  ::close(opened);
+}
+
+// Root may use anybody's: SQLite gives the files it makes to the owner of the database.
+Status check_owner(const std::string& folder) {
+  struct stat info {};
+  if (::stat(folder.c_str(), &info) != 0) return unusable(folder, std::strerror(errno), "check who owns it");
+  if (info.st_uid == ::geteuid() || ::geteuid() == 0) return {};
+  return unusable(folder, fmt::format("it belongs to user {}, this is user {}", info.st_uid, ::geteuid()),
+                  "run Argus as its owner, or give another --home");
+}
+
+// SQLite gives its other files the rights of the database, and would make that one readable by all.
+Status make_file(const std::string& folder, const std::string& path) {
+  const int opened = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (opened < 0) return unusable(folder, fmt::format("argus.db: {}", std::strerror(errno)), "check who owns the file");
+  ::close(opened);
+  return {};
+}
+
 Status make_folder(const std::string& folder) {
   std::error_code ec;
   const std::filesystem::path path(folder);
@@ -42,23 +69,27 @@ Status make_folder(const std::string& folder) {
     // The database holds the server's signing key: nobody else may read it.
     if (!ec && ::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) ec.assign(errno, std::generic_category());
     if (ec) return unusable(folder, ec.message(), "check who owns the folder above it");
+    sync_folder(path.has_parent_path() ? path.parent_path().string() : ".");
   }
   if (::access(folder.c_str(), R_OK | W_OK | X_OK) != 0) {
     return unusable(folder, std::strerror(errno), "it must be readable and writable by the user who runs Argus");
   }
-  return {};
+  return check_owner(folder);
 }
 
 }  // namespace
 
-std::string network_file_system_of(const std::string& folder) {
-  struct statfs info {};
-  if (::statfs(folder.c_str(), &info) != 0) return {};
-  const auto magic = static_cast<std::uint32_t>(info.f_type);
+std::string network_file_system_name(std::uint32_t magic) {
   for (const NetworkFileSystem& known : kNetworkFileSystems) {
     if (known.magic == magic) return known.name;
   }
   return {};
+}
+
+std::string network_file_system_of(const std::string& folder) {
+  struct statfs info {};
+  if (::statfs(folder.c_str(), &info) != 0) return {};
+  return network_file_system_name(static_cast<std::uint32_t>(info.f_type));
 }
 
 std::string default_home(std::string_view argus_home, std::string_view user_home) {
@@ -77,6 +108,7 @@ Result<std::unique_ptr<Store>> open_home(const HomeOptions& options) {
   }
   SqliteOptions sqlite;
   sqlite.path = options.folder + "/argus.db";
+  if (Status made = make_file(options.folder, sqlite.path); !made) return made.error();
   sqlite.wal = network.empty();
   sqlite.durable = options.durable;
   sqlite.readers = options.readers;
