@@ -447,6 +447,10 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
       if (ec == http::error::need_more || used == 0) break;
     }
     if (!is_head_done_ && buffer_.size() > shared_->options.header_bytes_max) return on_bad(http::error::header_limit);
+    // What stays behind in a body is a chunk's size line or the trailers, and no more than the headers may they be.
+    if (is_head_done_ && !parser_->is_done() && buffer_.size() > shared_->options.header_bytes_max) {
+      return write(refuse(400, "malformed", "a chunk's size line or the trailers are too long"));
+    }
     if (!account_body()) return;
     if (parser_->is_done()) return handle();
     read();
