@@ -43,7 +43,8 @@ std::span<const SeriesId> all_series();
 std::optional<double> series_value(const Observation& observation, SeriesId id);
 
 /// Collects observations and makes both byte strings and the rollup. Lossless: read_chunk() gives equal observations,
-/// whose rows are the same bytes.
+/// whose rows are the same bytes. A reader takes at most 16,384 observations and 2^24 values of one sample array, so
+/// packs with many samples make chunks of fewer observations: end one at a few MiB of rows.
 class ChunkWriter {
  public:
   ChunkWriter();
