@@ -19,13 +19,13 @@ nlohmann::json kept(std::string_view body) {
 TEST(Analytics, KeepsKnownFieldsOnly) {
   const auto body = kept(R"({"run_id":"r","event":"run_start","ts":1.5,"hostname":"h","user":"ada","gpu_name":"X 3000",
     "devices":[{"vendor":"NVIDIA Some Model 3000","vram_gb":80,"model":"Some Model","name":"n"}],
-    "versions":{"python":"3.11","torch":"2.1","secret":"s"},"total_parameters":7,"model_name":"/home/ada/net","loss":NaN})");
+    "versions":{"python":"3.11","torch":"2.1","secret":"s"},"total_parameters":7,"model_name":"/mnt/ada/net","loss":NaN})");
   EXPECT_EQ(body, nlohmann::json::parse(R"({"event":"run_start","ts":1.5,"total_params":7,"loss":"NaN","python":"3.11",
     "torch":"2.1","model_name":"net","devices":[{"vendor":"nvidia","vram_gb":80}]})"));
 }
 
 TEST(Analytics, BoundsAndStripsErrors) {
-  const std::string error = "cannot open '/home/ada/secret project/x.bin' " + std::string(5000, 'e');
+  const std::string error = "cannot open '/mnt/ada/secret project/x.bin' " + std::string(5000, 'e');
   const auto body = kept(nlohmann::json{{"run_id", "r"}, {"event", "run_end"}, {"error_message", error}}.dump());
   const auto text = body["error"].get<std::string>();
   EXPECT_LE(text.size(), 1024u);
@@ -64,7 +64,7 @@ TEST(StatusWords, StripsPathsOfEitherKind) {
     strip_paths(text);
     return text;
   };
-  EXPECT_EQ(stripped("cannot open /home/ada/x.bin: no"), "cannot open x.bin: no");
+  EXPECT_EQ(stripped("cannot open /mnt/ada/x.bin: no"), "cannot open x.bin: no");
   EXPECT_EQ(stripped(R"(File "C:\Users\ada\train.py", line 3)"), R"(File "train.py", line 3)");
   EXPECT_EQ(stripped("s3://bucket/run/x and ~/a/b/"), "x and b");
   EXPECT_EQ(stripped("loss is nan"), "loss is nan");

@@ -17,7 +17,7 @@ std::optional<store::RunStatus> status_from_word(std::string_view word);
 /// with it: then FAILED. A run that says it ended has ended, whatever it calls that.
 store::RunStatus final_status(std::string_view word, bool has_error);
 
-/// File paths reduced to their last part: "cannot open /home/ada/data/x.bin" -> "cannot open x.bin". Paths tell who
+/// File paths reduced to their last part: "cannot open /mnt/ada/data/x.bin" -> "cannot open x.bin". Paths tell who
 /// trains, where and on what, which is nobody's to store.
 void strip_paths(std::string& text);
 

@@ -259,7 +259,7 @@ def test_complete_reads_any_clients_word_for_the_end(server, said, error, status
 
 def test_errors_lose_their_paths(server):
     server.post("/v2/detect", pack("paths", 2))
-    error = 'File "/home/somebody/secret/train.py", line 3: cannot open C:\\Users\\somebody\\x.bin ' + "e" * 5000
+    error = 'File "/mnt/somebody/secret/train.py", line 3: cannot open C:\\Users\\somebody\\x.bin ' + "e" * 5000
     done = server.post("/v2/complete", {"run_id": "paths", "status": "FAILED", "error": error})
     assert done.status == 200
     assert b"somebody" not in done.body
