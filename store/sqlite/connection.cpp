@@ -151,6 +151,8 @@ Connection::~Connection() {
   sqlite3_close_v2(db_);
 }
 
+bool Connection::is_in_transaction() const { return sqlite3_get_autocommit(db_) == 0; }
+
 Status Connection::execute(const char* sql) {
   if (sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return sqlite_error(db_, sql);
   return {};

@@ -76,6 +76,7 @@ class Connection {
   Status execute(const char* sql);
   /// Prepared once, then kept: the number of different texts must be bounded.
   Result<Statement> prepare(std::string_view sql);
+  bool is_in_transaction() const;
   sqlite3* handle() const { return db_; }
 
  private:

@@ -11,8 +11,8 @@
 #include <span>
 #include <thread>
 #include <utility>
-#include <variant>
 
+#include "store/sqlite/committer.h"
 #include "store/sqlite/connection.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite_reads.h"
@@ -29,108 +29,12 @@ constexpr int kGivenBackPages = 2000;       // 8 MiB at a time
 constexpr int kWriterCacheKib = 32 * 1024;  // rows and index ends of thousands of active runs
 constexpr int kReaderCacheKib = 4 * 1024;
 
-struct QueuedAppend {
-  Append append;
-  AppendDone done;
-};
-struct QueuedSnapshot {
-  RunKey key;
-  Snapshot snapshot;
-};
-struct QueuedAnalytics {
-  RunKey key;
-  std::int64_t at_ms;
-  std::string body;
-};
-/// A transaction of its own, for the calls that block. False: roll it back.
-struct QueuedTask {
-  std::function<Status(Connection&)> run;
-  bool in_transaction;
-  std::function<void(const Status&)> done;
-};
-using Item = std::variant<QueuedAppend, QueuedSnapshot, QueuedAnalytics, QueuedTask>;
-
-// Applies a group of items and commits it.
-class Committer {
- public:
-  explicit Committer(Connection& db) : db_(db) {}
-
-  /// Every append is reported, in order, whatever happens.
-  void commit(std::vector<Item>& group) {
-    std::size_t i = 0;
-    while (i < group.size()) {
-      if (auto* const task = std::get_if<QueuedTask>(&group[i])) {
-        run(*task);
-        ++i;
-        continue;
-      }
-      std::size_t end = i;
-      while (end < group.size() && !std::holds_alternative<QueuedTask>(group[end])) ++end;
-      commit_appends(std::span(group).subspan(i, end - i));
-      i = end;
-    }
-  }
-
- private:
-  void run(QueuedTask& task) {
-    if (!task.in_transaction) return task.done(task.run(db_));
-    Status status = db_.execute("BEGIN IMMEDIATE");
-    if (status) {
-      status = task.run(db_);
-      if (status) status = db_.execute("COMMIT");
-      if (!status) roll_back();
-    }
-    task.done(status);
-  }
-
-  void commit_appends(std::span<Item> items) {
-    std::vector<AppendOutcome> outcomes;
-    Status status = db_.execute("BEGIN IMMEDIATE");
-    if (status) {
-      status = apply(items, outcomes);
-      if (status) status = db_.execute("COMMIT");
-      if (!status) roll_back();
-    }
-    if (!status && status.error().code != ErrorCode::kUnavailable && items.size() > 1) {
-      // One of them is to blame, not the machine: it must not take the others with it.
-      for (std::size_t i = 0; i < items.size(); ++i) commit_appends(items.subspan(i, 1));
-      return;
-    }
-    report(items, status, outcomes);
-  }
-
-  static void report(std::span<Item> items, const Status& status, const std::vector<AppendOutcome>& outcomes) {
-    std::size_t next = 0;
-    for (Item& item : items) {
-      auto* const append = std::get_if<QueuedAppend>(&item);
-      if (append == nullptr) continue;
-      append->done(status ? Result<AppendOutcome>(outcomes[next]) : Result<AppendOutcome>(status.error()));
-      ++next;
-    }
-  }
-
-  Status apply(std::span<const Item> items, std::vector<AppendOutcome>& outcomes) {
-    for (const Item& item : items) {
-      if (const auto* const append = std::get_if<QueuedAppend>(&item)) {
-        const Result<AppendOutcome> outcome = sqlite::append(db_, append->append);
-        if (!outcome) return outcome.error();
-        outcomes.push_back(*outcome);
-      } else if (const auto* const s = std::get_if<QueuedSnapshot>(&item)) {
-        if (Status kept = sqlite::put_snapshot(db_, s->key, s->snapshot); !kept) return kept;
-      } else if (const auto* const a = std::get_if<QueuedAnalytics>(&item)) {
-        if (Status kept = sqlite::put_analytics(db_, a->key, a->at_ms, a->body); !kept) return kept;
-      }
-    }
-    return {};
-  }
-
-  // Some errors (a full disk) end the transaction by themselves.
-  void roll_back() {
-    if (sqlite3_get_autocommit(db_.handle()) == 0) (void)db_.execute("ROLLBACK").has_value();
-  }
-
-  Connection& db_;
-};
+using sqlite::Committer;
+using sqlite::Item;
+using sqlite::QueuedAnalytics;
+using sqlite::QueuedAppend;
+using sqlite::QueuedSnapshot;
+using sqlite::QueuedTask;
 
 // Connections that read, lent to one caller at a time.
 class Readers {

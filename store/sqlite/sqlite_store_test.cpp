@@ -150,7 +150,6 @@ TEST(SqliteStore, Append_TooLargeFailsAlone) {
   EXPECT_FALSE((*opened)->pump());
 }
 
-
 // ---- several processes
 // -----------------------------------------------------------------------------------------------
 
