@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "server/auth/origin.h"
 #include "server/reply.h"
 #include "wire/field_error.h"
 #include "wire/json_writer.h"
@@ -53,6 +54,8 @@ class Account {
 
   // The key comes in a header or, from a form of the dashboard, as {"key": "..."}.
   void sign_in(Call call, const Respond& respond) {
+    if (is_cross_site(call.request))
+      return respond(error_response({ErrorCode::kForbidden, "a page of another site cannot sign in", "origin", {}}));
     if (!call.request.body.empty()) {
       std::string key;
       const wire::ObjectField fields[] = {wire::text_field("key", key)};

@@ -60,4 +60,14 @@ bool is_foreign(const HttpRequest& request) {
   return !follows_link;
 }
 
+bool is_cross_site(const HttpRequest& request) {
+  const std::string_view site = request.header("sec-fetch-site");
+  if (site == "cross-site" || site == "same-site") return true;
+  const std::string_view origin = request.header("origin");
+  if (origin.empty()) return false;
+  // The scheme is not compared: a proxy may have taken TLS off.
+  const std::size_t at = origin.find("://");
+  return at == std::string_view::npos || !same_ignoring_case(origin.substr(at + 3), request.header("host"));
+}
+
 }  // namespace argus::server

@@ -18,4 +18,9 @@ std::string_view host_of(std::string_view host_header);
 /// very server, or a browser that says so (Sec-Fetch-Site; following a link is allowed).
 bool is_foreign(const HttpRequest& request);
 
+/// Whether a browser says that a page of another site sent it: an Origin whose host and port are not those of Host, or
+/// Sec-Fetch-Site. For servers with keys, where only signing in needs to ask: a foreign page must not sign its visitor
+/// in as somebody else.
+bool is_cross_site(const HttpRequest& request);
+
 }  // namespace argus::server

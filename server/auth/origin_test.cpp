@@ -45,5 +45,14 @@ TEST(Origin, RefusesWebPages) {
       << "a link to the dashboard";
 }
 
+TEST(Origin, KnowsCrossSiteRequests) {
+  EXPECT_FALSE(is_cross_site(request({{"host", "argus.example"}})));
+  EXPECT_FALSE(is_cross_site(request({{"host", "argus.example"}, {"origin", "https://argus.example"}})));
+  EXPECT_TRUE(is_cross_site(request({{"host", "argus.example"}, {"origin", "https://argus.example:444"}})));
+  EXPECT_TRUE(is_cross_site(request({{"host", "argus.example"}, {"origin", "https://site.example"}})));
+  EXPECT_TRUE(is_cross_site(request({{"host", "argus.example"}, {"origin", "null"}})));
+  EXPECT_TRUE(is_cross_site(request({{"host", "argus.example"}, {"sec-fetch-site", "cross-site"}})));
+}
+
 }  // namespace
 }  // namespace argus::server

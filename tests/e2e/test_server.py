@@ -531,6 +531,8 @@ def test_sessions_carry_a_cookie_and_need_their_csrf_token(keyed):
     assert served.call("DELETE", "/v2/session", headers=with_token).status == 200
     assert served.get("/v2/session", headers=headers).status == 401
     assert served.post("/v2/session", {"key": "argus_wrong"}).status == 401
+    foreign = served.post("/v2/session", {"key": keys["ada"]}, headers={"Origin": "https://site.example"})
+    assert (foreign.status, foreign.cookies) == (403, [])
     assert served.post("/v2/session").status == 401
     wrong = served.post("/v2/session", {"key": keys["ada"] * 6})
     assert wrong.status == 422 and keys["ada"].encode() not in wrong.body
