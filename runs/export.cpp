@@ -12,6 +12,7 @@
 #include "record/pack.h"
 #include "record/row.h"
 #include "runs/complete_run.h"
+#include "runs/log_cursor.h"
 #include "runs/observation_json.h"
 #include "runs/run_head.h"
 #include "runs/timeline.h"
@@ -98,7 +99,10 @@ class Exporter {
   Exporter(const store::RunInfo& run, const LineSink& sink) : run_(run), sink_(sink) {}
 
   Status add(const store::Record& record) {
-    const auto visit = [this](std::string_view row, const record::Observation& o, std::int64_t received_ms) {
+    std::uint64_t at = first_index_of(record);
+    const bool overlaps = at < index_;  // a chunk made, while we read, of packs that were read before
+    const auto visit = [&](std::string_view row, const record::Observation& o, std::int64_t received_ms) {
+      if (at++ < index_) return true;
       if (index_ == run_.observations) return true;  // came while we read: the row does not count it
       chain_.add(row);
       goes_on_ = sink_(observation_line(index_++, received_ms, run_.run_id, row, engine::kEngineVersion, o));
@@ -110,7 +114,7 @@ class Exporter {
     } else if (record.pack && record.pack->count > 0) {
       read = record::read_pack(record.pack->body, visit);
     }
-    if (read) add_events(record.chunk ? record.chunk->events : record.pack->events);
+    if (read) add_events(events_of(record), overlaps);
     return read;
   }
   bool goes_on() const { return goes_on_; }
@@ -119,29 +123,48 @@ class Exporter {
   }
 
  private:
-  void add_events(std::string_view events) {
-    while (goes_on_ && !events.empty()) {
-      const std::size_t end = std::min(events.find('\n'), events.size());
-      goes_on_ = sink_(fmt::format("{}{}}}", kEventPrefix, events.substr(0, end)));
-      events.remove_prefix(std::min(end + 1, events.size()));
+  void add_events(std::string_view events, bool overlaps) {
+    std::vector<std::string_view> lines;
+    std::size_t first_new = 0;
+    for_each_line(events, [&](std::string_view line) {
+      if (event_number(line, "index").value_or(-1) >= static_cast<std::int64_t>(run_.observations)) return;
+      lines.push_back(line);
+      if (overlaps && line == last_event_) first_new = lines.size();
+    });
+    for (std::size_t i = first_new; goes_on_ && i < lines.size(); ++i) {
+      goes_on_ = sink_(fmt::format("{}{}}}", kEventPrefix, lines[i]));
     }
+    if (!lines.empty()) last_event_ = lines.back();
   }
 
   const store::RunInfo& run_;
   const LineSink& sink_;
   std::uint64_t index_ = 0;
   record::Chain chain_;
+  std::string last_event_;
   bool goes_on_ = true;
 };
 
+Status leave_out_secrets(store::RunInfo& run) {
+  Result<RunHead> head = read_head(run.head);
+  if (!head) return head.error();
+  head->secret_hash.clear();
+  head->idempotency_key.clear();
+  run.head = write_head(*head);
+  return {};
+}
+
 }  // namespace
 
-Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink) {
-  const Result<std::optional<store::RunInfo>> row = store.find_run(key);
+Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink, ExportSecrets secrets) {
+  Result<std::optional<store::RunInfo>> row = store.find_run(key);
   if (!row) return row.error();
   if (!*row)
     return Error{ErrorCode::kNotFound, "there is no such run", "run_id", "argus runs list shows what there is"};
-  const store::RunInfo& run = **row;
+  store::RunInfo& run = **row;
+  if (secrets == ExportSecrets::kLeftOut) {
+    if (Status left_out = leave_out_secrets(run); !left_out) return left_out;
+  }
   if (!sink(header_line(run))) return {};
   Exporter exporter(run, sink);
   store::RecordQuery query;

@@ -22,8 +22,16 @@ inline constexpr int kExportVersion = 1;
 /// Takes one line without its newline; false stops the export.
 using LineSink = std::function<bool(std::string_view line)>;
 
-/// Streams the run: memory for one record of the log. Blocking. kNotFound when there is none.
-Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink);
+/// What the header says of how the run was registered.
+enum class ExportSecrets : std::uint8_t {
+  kKept,     ///< all: for who owns the store
+  kLeftOut,  ///< not the hash of the intervention secret, nor the idempotency key: for who may only read
+};
+
+/// Streams the run as it stood when the call began, whatever is appended or compacted meanwhile: memory for one record
+/// of the log. Blocking. kNotFound when there is none.
+Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink,
+                  ExportSecrets secrets = ExportSecrets::kKept);
 
 /// Reads an export line by line, in order, and holds it against itself: rows must continue the chain, steps and answers
 /// must be what the rows say, the last line must state the count and the end of the chain. Not thread-safe. Memory: the

@@ -246,13 +246,14 @@ class Reading {
     response.content_type = "application/x-ndjson";
     response.headers.emplace_back("Content-Disposition", "attachment; filename=\"run.jsonl\"");
     bool is_too_large = false;
-    const Status done = runs::export_run(services_.store, run.key, [&](std::string_view line) {
+    const auto take = [&](std::string_view line) {
       is_too_large = response.body.size() + line.size() >= kExportBytesMax;
       if (is_too_large) return false;
       response.body += line;
       response.body += '\n';
       return true;
-    });
+    };
+    const Status done = runs::export_run(services_.store, run.key, take, runs::ExportSecrets::kLeftOut);
     if (!done) return error_response(done.error());
     if (!is_too_large) return response;
     return error_response({ErrorCode::kTooLarge, "the export of this run is larger than 64 MiB", "run_id",
