@@ -68,7 +68,7 @@ void OwnerFeed::feed(const std::vector<store::RunInfo>& changed, std::string& ou
   for (const store::RunInfo& run : changed) {
     if (run.owner != owner_ || run.updated_ms < since_ms()) continue;
     const auto [shown, is_new] = shown_.try_emplace(run.key, Shown{0, run.updated_ms});
-    const bool was_before = is_new && run.updated_ms <= since_ms_;  // of before the stream began, or was resumed
+    const bool was_before = is_new && run.updated_ms <= begun_ms_;  // of before the stream began, or was resumed
     const bool is_newer = run.version != shown->second.version && run.updated_ms >= shown->second.updated_ms;
     const bool is_fresh = !was_before && is_newer;
     if (!is_newer && !is_new) continue;

@@ -40,7 +40,8 @@ class RunFeed {
 /// Runs of one owner that changed: `run`, with the wall clock of the change as id. Not thread-safe.
 class OwnerFeed {
  public:
-  OwnerFeed(std::string owner, std::int64_t since_ms) : owner_(std::move(owner)), since_ms_(since_ms) {}
+  OwnerFeed(std::string owner, std::int64_t since_ms)
+      : owner_(std::move(owner)), begun_ms_(since_ms), since_ms_(since_ms) {}
 
   const std::string& owner() const { return owner_; }
   /// Appends those of `changed` that were not shown as they are now. Any order.
@@ -51,7 +52,8 @@ class OwnerFeed {
  private:
   static constexpr std::int64_t kSlackMs = 10'000;  // clocks of replicas differ, and commits overtake one another
   std::string owner_;
-  std::int64_t since_ms_;
+  std::int64_t begun_ms_;
+  std::int64_t since_ms_;  // the newest change shown
   struct Shown {
     std::uint64_t version;
     std::int64_t updated_ms;

@@ -213,6 +213,7 @@ std::string Server::url() const {
 
 std::uint16_t Server::port() const { return impl_->http->port(); }
 bool Server::needs_keys() const { return impl_->auth->needs_keys(); }
+std::vector<const Route*> Server::routes_for_test() const { return impl_->router->routes(); }
 
 void Server::start() {
   impl_->http->start();

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "server/config.h"
+#include "server/router.h"
 #include "store/store.h"
 
 namespace argus::server {
@@ -32,6 +34,7 @@ class Server {
   std::string url() const;
   std::uint16_t port() const;
   bool needs_keys() const;
+  std::vector<const Route*> routes_for_test() const;
 
   void start();
   /// /ready says no; nothing new is accepted; what was accepted is committed and answered within the grace. Blocking,
