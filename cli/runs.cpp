@@ -25,6 +25,7 @@ namespace argus::cli {
 namespace {
 
 constexpr std::size_t kPage = 1000;
+constexpr std::int64_t kTailBegins = 20;  // observations shown of what was there before
 constexpr auto kLookAgainAfter = std::chrono::milliseconds(500);
 
 int failed(const Error& error) {
@@ -86,6 +87,36 @@ void print_facts(const runs::TimelineFold& fold) {
   if (fold.dropped > 0) fmt::print("  {} older entries are not shown\n", fold.dropped);
 }
 
+// {"index":12,"step":12,"loss":0.5} -> index 12  step 12  loss 0.5
+std::string without_punctuation(std::string_view json) {
+  std::string text;
+  bool in_text = false;
+  int depth = 0;
+  for (const char c : json) {
+    if (c == '"') {
+      in_text = !in_text;
+    } else if (!in_text && (c == '[' || c == ']')) {
+      depth += c == '[' ? 1 : -1;
+    } else if (!in_text && c == ',' && depth == 0) {
+      text += "  ";
+    } else if (!in_text && c == ':') {
+      text += ' ';
+    } else if (in_text || (c != '{' && c != '}')) {
+      text += c;
+    }
+  }
+  return text;
+}
+
+void print_news(const runs::Followed& news, bool json) {
+  if (news.skipped) {
+    fmt::print(stderr, "argus: observations {} to {} are not shown\n", news.skipped->first_index,
+               news.skipped->last_index);
+  }
+  for (const std::string& event : news.events) fmt::print("{}\n", json ? event : "* " + without_punctuation(event));
+  for (const std::string& point : news.points) fmt::print("{}\n", json ? point : without_punctuation(point));
+}
+
 // Whole lines to a file or standard output.
 class Output {
  public:
@@ -116,6 +147,24 @@ bool read_line(std::FILE* file, std::string& line) {
   }
   std::free(text);
   return size >= 0;
+}
+
+int show_as_json(store::Store& store, const store::RunInfo& run) {
+  const auto timeline = runs::read_timeline(store, run.key, {.kinds = {}, .after = 0, .limit = runs::kPageEventsMax});
+  if (!timeline) return failed(timeline.error());
+  std::string out, row;
+  runs::write_run(run, row);
+  wire::JsonWriter w(out);
+  w.begin_object();
+  w.key("run");
+  w.raw(row);
+  w.key("events");
+  w.begin_array();
+  for (const std::string& event : timeline->events) w.raw(event);
+  w.end_array();
+  w.end_object();
+  fmt::print("{}\n", out);
+  return kExitServed;
 }
 
 }  // namespace
@@ -154,12 +203,7 @@ int show_run(const RunsOptions& options) {
   if (!store) return failed(store.error());
   const auto run = runs::find_run(**store, options.owner, options.run_id);
   if (!run) return failed(run.error());
-  if (options.json) {
-    std::string out;
-    runs::write_run(*run, out);
-    fmt::print("{}\n", out);
-    return kExitServed;
-  }
+  if (options.json) return show_as_json(**store, *run);
   const auto fold = runs::fold_timeline(**store, run->key);
   if (!fold) return failed(fold.error());
   const std::int64_t now_ms = SystemClock().wall_ms();
@@ -173,22 +217,23 @@ int show_run(const RunsOptions& options) {
 int tail_run(const RunsOptions& options) {
   auto store = open(options);
   if (!store) return failed(store.error());
-  const auto found = runs::find_run(**store, options.owner, options.run_id);
-  if (!found) return failed(found.error());
-  const std::vector<record::SeriesId> fields = {
-      *record::series_from_name("loss"), *record::series_from_name("grad_norm"),
-      *record::series_from_name("current_lr"), *record::series_from_name("pressure")};
-  const auto last = static_cast<std::int64_t>(found->observations);
-  runs::RunFollower follower(found->key, fields, std::max<std::int64_t>(-1, last - 21));
+  auto run = runs::find_run(**store, options.owner, options.run_id);
+  if (!run) return failed(run.error());
+  std::vector<record::SeriesId> fields;
+  for (const char* name : {"loss", "grad_norm", "current_lr", "pressure"}) {
+    fields.push_back(*record::series_from_name(name));
+  }
+  const auto last = static_cast<std::int64_t>(run->observations);
+  runs::RunFollower follower(run->key, fields, std::max<std::int64_t>(-1, last - 1 - kTailBegins));
   while (true) {
-    const auto news = follower.next(**store, kPage);
-    if (!news) return failed(news.error());
-    for (const std::string& point : news->points) fmt::print("{}\n", point);
-    for (const std::string& event : news->events) fmt::print("{}\n", event);
-    std::fflush(stdout);
-    if (news->has_more) continue;
-    const auto run = runs::find_run(**store, options.owner, options.run_id);
+    // The row first: what came with the run's end is then among the news.
+    run = runs::find_run(**store, options.owner, options.run_id);
     if (!run) return failed(run.error());
+    const auto news = follower.next(**store, *run, kPage);
+    if (!news) return failed(news.error());
+    print_news(*news, options.json);
+    if (std::fflush(stdout) != 0) return kExitServed;  // nobody reads any more
+    if (news->has_more) continue;
     if (options.once || run->status != store::RunStatus::kRunning) return kExitServed;
     std::this_thread::sleep_for(kLookAgainAfter);
   }
@@ -217,8 +262,12 @@ int import_run(const RunsOptions& options) {
   if (!file) return failed({ErrorCode::kUnavailable, "cannot read " + options.file, "", ""});
   runs::ExportReader reader(true);
   std::string line;
-  while (read_line(file.get(), line)) {
-    if (Status added = reader.add(line); !added) return failed(added.error());
+  for (std::uint64_t number = 1; read_line(file.get(), line); ++number) {
+    if (Status added = reader.add(line); !added) {
+      Error error = added.error();
+      error.message = fmt::format("{}, line {}: {}", options.file, number, error.message);
+      return failed(error);
+    }
   }
   if (Status finished = reader.finish(); !finished) return failed(finished.error());
   auto store = open(options);
