@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <future>
 #include <memory>
@@ -114,23 +115,30 @@ std::vector<Window> windows(const std::string& kind, std::int64_t steps, std::mt
   return made;
 }
 
-double milliseconds_of(argus::store::Store& store, const argus::store::RunInfo& run, const SeriesQuery& query,
-                       std::uint64_t& observations) {
+struct Took {
+  double wall_ms, cpu_ms;
+};
+
+Took milliseconds_of(argus::store::Store& store, const argus::store::RunInfo& run, const SeriesQuery& query,
+                     std::uint64_t& observations) {
   const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t cpu_begin = std::clock();
   const Result<Series> series = argus::runs::read_series(store, run, query);
+  const std::clock_t cpu_end = std::clock();
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
   if (!series) fail(series.error().message);
   observations = series->observations;
-  return took.count();
+  return {took.count(), 1000.0 * static_cast<double>(cpu_end - cpu_begin) / CLOCKS_PER_SEC};
+}
+
+double at(std::vector<double> ms, double share) {
+  std::sort(ms.begin(), ms.end());
+  return ms[static_cast<std::size_t>(share * static_cast<double>(ms.size() - 1))];
 }
 
 struct Timing {
-  std::vector<double> ms;
+  std::vector<double> wall_ms, cpu_ms;
   std::uint64_t observations = 0;
-  double at(double share) {
-    std::sort(ms.begin(), ms.end());
-    return ms[static_cast<std::size_t>(share * static_cast<double>(ms.size() - 1))];
-  }
 };
 
 Timing time_windows(const std::string& file, const std::vector<SeriesQuery>& queries, bool cold, int rounds) {
@@ -147,7 +155,9 @@ Timing time_windows(const std::string& file, const std::vector<SeriesQuery>& que
         run = **store->find_run(key);
       }
       std::uint64_t observations = 0;
-      timing.ms.push_back(milliseconds_of(*store, run, query, observations));
+      const Took took = milliseconds_of(*store, run, query, observations);
+      timing.wall_ms.push_back(took.wall_ms);
+      timing.cpu_ms.push_back(took.cpu_ms);
       timing.observations = std::max(timing.observations, observations);
     }
   }
@@ -171,8 +181,9 @@ int main(int argc, char** argv) {
   }
   const auto all = argus::runs::testing::read_all(*open(home.file(), true), key, shown);
   std::mt19937_64 random(kSeed);
-  std::printf("%-8s %-7s %12s %10s %10s %10s %10s\n", "window", "series", "up to steps", "warm p50", "warm max",
-              "cold p50", "cold max");
+  std::printf("ms: wall p50 and max; of the processor (what a machine without other work takes) p50\n");
+  std::printf("%-8s %6s %11s | %8s %8s %8s | %8s %8s %8s\n", "window", "series", "up to", "warm p50", "max", "cpu",
+              "cold p50", "max", "cpu");
   for (const std::size_t series_count : {std::size_t{1}, shown.size()}) {
     const std::vector<SeriesId> fields(shown.begin(), shown.begin() + static_cast<std::ptrdiff_t>(series_count));
     for (const char* kind : {"whole", "halves", "random", "100,000", "tiny"}) {
@@ -188,11 +199,11 @@ int main(int argc, char** argv) {
         }
       }
       const int rounds = queries.size() > 4 ? 2 : 12;
-      Timing warm = time_windows(home.file(), queries, false, rounds + 1);
-      Timing cold = time_windows(home.file(), queries, true, rounds);
-      std::printf("%-8s %-7zu %12llu %7.2f ms %7.2f ms %7.2f ms %7.2f ms\n", kind, series_count,
-                  static_cast<unsigned long long>(warm.observations), warm.at(0.5), warm.at(1.0), cold.at(0.5),
-                  cold.at(1.0));
+      const Timing warm = time_windows(home.file(), queries, false, rounds + 1);
+      const Timing cold = time_windows(home.file(), queries, true, rounds);
+      std::printf("%-8s %6zu %11llu | %8.2f %8.2f %8.2f | %8.2f %8.2f %8.2f\n", kind, series_count,
+                  static_cast<unsigned long long>(warm.observations), at(warm.wall_ms, 0.5), at(warm.wall_ms, 1.0),
+                  at(warm.cpu_ms, 0.5), at(cold.wall_ms, 0.5), at(cold.wall_ms, 1.0), at(cold.cpu_ms, 0.5));
       std::fflush(stdout);
     }
   }
