@@ -1,6 +1,6 @@
 // A run of a million steps, drawn: any window of it in 2,000 points.
 //
-//     series_bench [STEPS]
+//     series_bench [STEPS [WINDOW]]
 //
 // keeps the run in a temporary home as a server does (packs, judged, compacted), then reads windows of it: the
 // whole, halves, random ones, tiny ones; one series, and the three that a dashboard shows first. Warm: the same store
@@ -187,6 +187,7 @@ int main(int argc, char** argv) {
   for (const std::size_t series_count : {std::size_t{1}, shown.size()}) {
     const std::vector<SeriesId> fields(shown.begin(), shown.begin() + static_cast<std::ptrdiff_t>(series_count));
     for (const char* kind : {"whole", "halves", "random", "100,000", "tiny"}) {
+      if (argc > 2 && std::string(argv[2]) != kind) continue;
       std::vector<SeriesQuery> queries;
       for (const Window& w : windows(kind, steps, random)) queries.push_back({fields, w.from, w.to, kPoints});
       {

@@ -17,7 +17,8 @@ using record::kCellObservations;
 using record::SeriesSource;
 
 constexpr std::size_t kAtomsPerPoint = 16;
-constexpr std::size_t kBytesPerRead = std::size_t{16} << 20;
+constexpr std::size_t kBytesPerRead = std::size_t{2} << 20;  // few chunks at a time: memory is used again
+constexpr std::size_t kPiecesPerPoint = 8;                   // observations are joined at once where there are more
 
 // Where segments begin, by position in the run.
 class Segments {
@@ -71,11 +72,25 @@ class Pieces {
  public:
   Pieces(std::size_t fields, std::size_t points) : fields_(fields), pieces_max_(kAtomsPerPoint * points) {}
 
+  /// Single observations are joined until `observations` of them make a piece.
+  void join_singles(std::uint64_t observations) { single_ = std::max<std::uint64_t>(1, observations); }
+
+  /// A piece of its own; its values are to be set.
   SeriesValues* add(const SeriesBucket& bucket) {
-    // Single observations are never joined before all are known: their number is bounded by the caller.
-    if (bucket.observations > 1 && buckets_.size() >= pieces_max_) halve();
+    if (buckets_.size() >= pieces_max_) halve();
     buckets_.push_back(bucket);
     values_.resize(values_.size() + fields_);
+    return values_.data() + (buckets_.size() - 1) * fields_;
+  }
+  /// One observation; its values are to be added.
+  SeriesValues* add_single(std::uint64_t index, std::int64_t step, std::uint64_t segment) {
+    if (buckets_.empty() || buckets_.back().observations >= single_ || buckets_.back().segment != segment) {
+      return add({index, 1, step, step, segment});
+    }
+    SeriesBucket& b = buckets_.back();
+    ++b.observations;
+    b.first_step = std::min(b.first_step, step);
+    b.last_step = std::max(b.last_step, step);
     return values_.data() + (buckets_.size() - 1) * fields_;
   }
 
@@ -148,6 +163,7 @@ class Pieces {
 
   const std::size_t fields_;
   const std::size_t pieces_max_;
+  std::uint64_t single_ = 1;
   std::vector<SeriesBucket> buckets_;
   std::vector<SeriesValues> values_;
 };
@@ -157,7 +173,10 @@ void add_value(SeriesValues& v, double value) {
     ++v.non_finite;
     return;
   }
-  v = {value, value, value, 1, 0};
+  v.min = v.count == 0 ? value : std::min(v.min, value);
+  v.max = v.count == 0 ? value : std::max(v.max, value);
+  v.sum += value;
+  ++v.count;
 }
 
 class SeriesReading {
@@ -170,6 +189,7 @@ class SeriesReading {
     const Result<std::uint64_t> estimate = estimate_observations();
     if (!estimate) return estimate.error();
     by_cells_ = *estimate / query_.points >= kCellObservations;
+    pieces_.join_singles(*estimate / (kPiecesPerPoint * query_.points));
     store::RecordQuery records;
     records.min_step = query_.from_step;
     records.max_step = query_.to_step;
@@ -240,7 +260,7 @@ class SeriesReading {
       const std::uint64_t at = index++;
       const std::int64_t step = o.message.head.step;
       if (at < next_index_ || !is_within(step)) return true;
-      SeriesValues* values = pieces_.add({at, 1, step, step, o.segment});
+      SeriesValues* values = pieces_.add_single(at, step, o.segment);
       for (std::size_t f = 0; f < query_.fields.size(); ++f) {
         const std::optional<double> value = record::series_value(o, query_.fields[f]);
         if (value) add_value(values[f], *value);
@@ -286,7 +306,7 @@ class SeriesReading {
       const std::size_t at = index - chunk.first_index;
       if (at >= steps_.size()) break;
       if (!is_within(steps_[at])) continue;
-      SeriesValues* values = pieces_.add({index, 1, steps_[at], steps_[at], segments_.of(index)});
+      SeriesValues* values = pieces_.add_single(index, steps_[at], segments_.of(index));
       for (std::size_t f = 0; f < columns_.size(); ++f) {
         const record::Column& column = columns_[f];
         if (at < column.values.size() && column.present[at]) add_value(values[f], column.values[at]);
