@@ -34,6 +34,7 @@ struct AuthOptions {
 
 /// Thread-safe. try_admit() and refuse_foreign() never wait for the store. A revoked key is refused at once by the
 /// server that revoked it, by others within FreshCache's 5 s; while the store is away, keys in use stay valid as long.
+/// The pool must be stopped before it goes.
 class Auth final : public Gatekeeper {
  public:
   /// Blocking. kForbidden: it would listen beyond loopback and no key exists; the hint says how to make one.

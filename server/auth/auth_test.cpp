@@ -128,6 +128,7 @@ TEST_F(AuthTest, RevocationIsFeltAtOnceHereAndSoonElsewhere) {
   EXPECT_FALSE((*other)->try_admit(with_key(key.text), ingest)) << "too old to be trusted: must be read";
   EXPECT_FALSE((*other)->admit(with_key(key.text), ingest).who);
   EXPECT_FALSE(*auth->revoke_key("0000000000000000"));
+  workers.stop();  // before `other` goes
 }
 
 TEST_F(AuthTest, AServerThatNeededKeysStaysClosed) {
