@@ -14,7 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::size_t kGroupItems = 1024;                  // bounds how long the first of them waits,
+constexpr std::size_t kGroupItems = 1024;                   // bounds how long the first of them waits,
 constexpr std::size_t kGroupBytes = std::size_t{32} << 20;  // and what libpq holds in memory
 constexpr milliseconds kBackoffFirst{50};
 constexpr milliseconds kBackoffMax{2'000};
@@ -109,8 +109,8 @@ void Committer::take_group(std::vector<Item>& group) {
   }
 }
 
-// Sorted by run, so that two processes that commit groups over the same runs lock the rows in one order; what belongs to
-// one run stays in its order. Reports go out in the order of the queue.
+// Sorted by run, so that two processes that commit groups over the same runs lock the rows in one order; what belongs
+// to one run stays in its order. Reports go out in the order of the queue.
 void Committer::commit(std::span<Item> group) {
   std::vector<std::size_t> order(group.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;

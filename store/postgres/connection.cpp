@@ -39,7 +39,8 @@ std::string prepared_name(Sql sql) { return fmt::format("argus_{}", static_cast<
 
 Error error_of(const Failure& failure) {
   std::string_view hint;
-  if (failure.sqlstate == "25006") hint = "the database is read-only: a standby, or set so; writes resume by themselves";
+  if (failure.sqlstate == "25006")
+    hint = "the database is read-only: a standby, or set so; writes resume by themselves";
   if (failure.sqlstate == "53100") hint = "the database's disk is full: make room, nothing acknowledged is lost";
   if (failure.sqlstate.starts_with("57P")) hint = "the database is stopping or starting; it is tried again";
   if (failure.sqlstate == "53300") hint = "raise max_connections, or lower the pool's size";
@@ -85,10 +86,10 @@ Tried<std::unique_ptr<Connection>> Connection::open(const PostgresOptions& optio
   const std::string connect_timeout = std::to_string(options.connect_timeout_s);
   const std::string silence_ms = std::to_string(options.statement_timeout_ms + kMarginMs);
   // What stands before dbname is a default, what the connection string sets wins.
-  const char* const keys[] = {"connect_timeout",     "keepalives_idle",  "keepalives_interval",
-                              "keepalives_count",    "tcp_user_timeout", "fallback_application_name",
-                              "dbname",              "client_encoding",  nullptr};
-  const char* const values[] = {connect_timeout.c_str(), "10",  "5", "3", silence_ms.c_str(), "argus",
+  const char* const keys[] = {"connect_timeout",  "keepalives_idle",  "keepalives_interval",
+                              "keepalives_count", "tcp_user_timeout", "fallback_application_name",
+                              "dbname",           "client_encoding",  nullptr};
+  const char* const values[] = {connect_timeout.c_str(),    "10",   "5",    "3", silence_ms.c_str(), "argus",
                                 options.connection.c_str(), "UTF8", nullptr};
   pg_conn* const raw = PQconnectdbParams(keys, values, 1);
   if (raw == nullptr) return Failure{"", "out of memory", true};
@@ -146,8 +147,8 @@ bool Connection::send(const Command& command) {
   }
   std::vector<Oid> types;
   for (const char letter : command.types_) types.push_back(type_of(letter));
-  return PQsendQueryParams(connection_.get(), command.text_.c_str(), count, types.data(), values.data(),
-                           lengths.data(), formats.data(), kBinary) == 1;
+  return PQsendQueryParams(connection_.get(), command.text_.c_str(), count, types.data(), values.data(), lengths.data(),
+                           formats.data(), kBinary) == 1;
 }
 
 std::optional<Failure> Connection::run(const Batch& batch, std::vector<Rows>& rows) {
@@ -212,7 +213,8 @@ bool Connection::wait_for_server() {
     const int unsent = PQflush(c);
     if (unsent < 0) return PQconsumeInput(c) == 1 && PQisBusy(c) == 0;  // its farewell may lie in the socket
     if (unsent == 0 && PQisBusy(c) == 0) return true;
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
       marked_lost_ = true;
       return false;

@@ -49,8 +49,8 @@ template <class T>
 struct Tried {
   T value{};
   std::optional<Failure> failure;
-  Tried(T v) : value(std::move(v)) {}             // NOLINT: implicit by design, as Result
-  Tried(Failure f) : failure(std::move(f)) {}     // NOLINT
+  Tried(T v) : value(std::move(v)) {}          // NOLINT: implicit by design, as Result
+  Tried(Failure f) : failure(std::move(f)) {}  // NOLINT
   explicit operator bool() const { return !failure.has_value(); }
 };
 
@@ -100,9 +100,7 @@ class Rows {
   int affected() const;
   std::string_view tag() const;  ///< "COMMIT", "UPDATE 1", ...
   std::int64_t integer(int row, int column) const;
-  std::uint64_t unsigned_integer(int row, int column) const {
-    return static_cast<std::uint64_t>(integer(row, column));
-  }
+  std::uint64_t unsigned_integer(int row, int column) const { return static_cast<std::uint64_t>(integer(row, column)); }
   std::string_view bytes(int row, int column) const;  ///< as long as the Rows live
   std::string text(int row, int column) const { return std::string(bytes(row, column)); }
 

@@ -24,8 +24,8 @@ class Pool {
  public:
   explicit Pool(const PostgresOptions& options) : options_(options) {}
 
-  /// `use` (a Connection& to a Tried<T>) is called again where its transaction had to give way to another, and once on a
-  /// new connection where the old one was lost.
+  /// `use` (a Connection& to a Tried<T>) is called again where its transaction had to give way to another, and once on
+  /// a new connection where the old one was lost.
   template <class Use>
   auto read(Use use) {
     return with(use, true);

@@ -1,5 +1,5 @@
-// Runs in PostgreSQL, or in what speaks its protocol and SQL (docs/formats/store.md says what each needs): any number of
-// replicas over one database.
+// Runs in PostgreSQL, or in what speaks its protocol and SQL (docs/formats/store.md says what each needs): any number
+// of replicas over one database.
 //
 //   Result<std::unique_ptr<Store>> store = open_postgres({.connection = "host=db dbname=argus user=argus"});
 #pragma once

@@ -42,7 +42,6 @@ const bool kEnrolled = testing::enrol({"postgres", []() -> std::unique_ptr<testi
                                          return server == nullptr ? nullptr : std::make_unique<PostgresPlace>(*server);
                                        }});
 
-
 #define ASSERT_OK(result) ASSERT_TRUE((result).has_value()) << (result).error().message
 
 class PostgresStore : public ::testing::Test {
@@ -145,7 +144,8 @@ void expect_whole(Store& store, const std::string& id, const std::vector<const W
   EXPECT_EQ((*document)->version, (*row)->version) << id;
 }
 
-// ---- opening ---------------------------------------------------------------------------------------------------------
+// ---- opening
+// ---------------------------------------------------------------------------------------------------------
 
 TEST_F(PostgresStore, Open_OfManyAtOnceMigratesOnce) {
   for (int round = 0; round < 4; ++round) {
@@ -210,7 +210,8 @@ TEST_F(PostgresStore, Open_NeedsNoRightsOnceTablesAreThere) {
   EXPECT_EQ(append(*store, append_of("local", "run", 1)), "durable");
 }
 
-// ---- one bad append, many replicas -----------------------------------------------------------------------------------
+// ---- one bad append, many replicas
+// -----------------------------------------------------------------------------------
 
 TEST_F(PostgresStore, Append_ThatTheServerRefusesLeavesItsNeighboursAlone) {
   const std::unique_ptr<Store> store = open();
@@ -251,7 +252,8 @@ TEST_F(PostgresStore, TwoStores_OverTheSameRunsLeaveGaplessLogs) {
   }
 }
 
-// ---- a server that fails ---------------------------------------------------------------------------------------------
+// ---- a server that fails
+// ---------------------------------------------------------------------------------------------
 
 // Runs `harm` again and again under load by two stores, then looks at every log.
 class PostgresFaults : public PostgresStore {

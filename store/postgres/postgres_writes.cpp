@@ -113,8 +113,8 @@ Tried<bool> delete_run(Connection& db, const RunKey& key) {
   Batch batch;
   batch.add("BEGIN");
   batch.add(Sql::kDeleteRun).key(key);
-  for (const Sql sql : {Sql::kDeletePacksOfRun, Sql::kDeleteChunksOfRun, Sql::kDeleteSnapshotOfRun,
-                        Sql::kDeleteAnalyticsOfRun}) {
+  for (const Sql sql :
+       {Sql::kDeletePacksOfRun, Sql::kDeleteChunksOfRun, Sql::kDeleteSnapshotOfRun, Sql::kDeleteAnalyticsOfRun}) {
     batch.add(sql).key(key);
   }
   batch.add("COMMIT");

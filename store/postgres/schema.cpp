@@ -9,9 +9,9 @@ namespace {
 
 constexpr int kTriesMax = 20;  // of one statement that loses a race with another process's
 
-// Never edited once released: a change is another list at the end of kMigrations. Every statement may run twice, because
-// not every database undoes DDL with its transaction. All integers are BIGINT and all text that comes from outside is
-// BYTEA: compared byte by byte whatever the database's locale, and no encoding can refuse it.
+// Never edited once released: a change is another list at the end of kMigrations. Every statement may run twice,
+// because not every database undoes DDL with its transaction. All integers are BIGINT and all text that comes from
+// outside is BYTEA: compared byte by byte whatever the database's locale, and no encoding can refuse it.
 constexpr const char* kFirst[] = {
     "CREATE TABLE IF NOT EXISTS @runs (run BYTEA NOT NULL PRIMARY KEY, owner BYTEA NOT NULL, run_id BYTEA NOT NULL, "
     "version BIGINT NOT NULL, compacted BIGINT NOT NULL, status BIGINT NOT NULL, pressure BIGINT NOT NULL, "
@@ -37,8 +37,8 @@ constexpr const char* kFirst[] = {
 constexpr std::span<const char* const> kMigrations[] = {kFirst};
 constexpr int kSchemaVersion = static_cast<int>(std::size(kMigrations));
 
-// Advice that only PostgreSQL understands, each by itself and no loss where it is refused: bodies are compressed already
-// (or live shortly), and room in the pages keeps an updated row beside its old version.
+// Advice that only PostgreSQL understands, each by itself and no loss where it is refused: bodies are compressed
+// already (or live shortly), and room in the pages keeps an updated row beside its old version.
 constexpr const char* kAdvice[] = {
     "ALTER TABLE @runs SET (fillfactor = 70)",
     "ALTER TABLE @packs ALTER COLUMN body SET STORAGE EXTERNAL",
@@ -48,8 +48,8 @@ constexpr const char* kAdvice[] = {
 
 // CREATE ... IF NOT EXISTS of two processes at once fails in one of them, on the catalogue's own unique indexes.
 bool is_lost_race(const Failure& failure) {
-  return failure.is_retryable() || failure.sqlstate == "23505" || failure.sqlstate == "42P06" ||
-         failure.sqlstate == "42P07" || failure.sqlstate == "42710" || failure.sqlstate == "XX000";
+  return failure.is_retryable() || failure.sqlstate == "23505" || failure.sqlstate == "42710" ||
+         failure.sqlstate == "42P06" || failure.sqlstate == "42P07" || failure.sqlstate == "42710" || failure.sqlstate == "XX000";
 }
 
 Status execute(Connection& connection, const std::string& sql) {
@@ -86,8 +86,10 @@ Status make_version_row(Connection& connection, const std::string& schema) {
   const std::string statements[] = {
       fmt::format("CREATE SCHEMA IF NOT EXISTS \"{}\"", schema),
       with_schema("CREATE TABLE IF NOT EXISTS @schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL, "
-                  "pings BIGINT NOT NULL)", schema),
-      with_schema("INSERT INTO @schema_version (id, version, pings) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING", schema)};
+                  "pings BIGINT NOT NULL)",
+                  schema),
+      with_schema("INSERT INTO @schema_version (id, version, pings) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING",
+                  schema)};
   for (const std::string& statement : statements) {
     if (Status made = execute(connection, statement); !made) return made;
   }

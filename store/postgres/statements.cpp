@@ -11,33 +11,34 @@ namespace {
 #define ARGUS_PACK_COLUMNS "run, version, first_index, count, min_step, max_step, events, body"
 
 // One shape for every append: the row moves, and only from `moved` can a pack come; its own row says whether it did.
-#define ARGUS_CREATED                                                                                          \
-  "WITH moved AS (INSERT INTO @runs (" ARGUS_RUN_COLUMNS ", stored_bytes) VALUES "                             \
+#define ARGUS_CREATED                                    \
+  "WITH moved AS (INSERT INTO @runs (" ARGUS_RUN_COLUMNS \
+  ", stored_bytes) VALUES "                              \
   "($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14) ON CONFLICT (run) DO NOTHING RETURNING run)"
-#define ARGUS_MOVED                                                                                            \
+#define ARGUS_MOVED                                                                                               \
   "WITH moved AS (UPDATE @runs SET version=$3, status=$4, pressure=$5, last_step=$6, observations=$7, bytes=$8, " \
   "updated_ms=$9, head=$10, stored_bytes=stored_bytes+$11 WHERE run=$1 AND version=$2 RETURNING run)"
 #define ARGUS_ANSWER " SELECT 1 FROM moved"
 
 // A record of no observations passes only the full range. Sums lengths, so that a query reads no more values than its
 // caller takes: only rows that are returned have their large values fetched.
-#define ARGUS_RANGE                                                                                          \
-  " WHERE run=$1 AND version>$2 AND ((count>0 AND max_step>=$3 AND min_step<=$4) OR (count=0 AND "           \
+#define ARGUS_RANGE                                                                                \
+  " WHERE run=$1 AND version>$2 AND ((count>0 AND max_step>=$3 AND min_step<=$4) OR (count=0 AND " \
   "$3=(-9223372036854775807)-1 AND $4=9223372036854775807)) AND ($5=0 OR octet_length(events)>0)"
-#define ARGUS_RECORDS                                                                                         \
+#define ARGUS_RECORDS                                                                                          \
   "SELECT is_pack, version, from_version, first_index, count, min_step, max_step, events, rollup, telemetry, " \
-  "decisions, body FROM (SELECT r.*, SUM(octet_length(events)+octet_length(rollup)+octet_length(telemetry)+"  \
-  "octet_length(decisions)+octet_length(body)) OVER (ORDER BY version ROWS BETWEEN UNBOUNDED PRECEDING AND "  \
-  "1 PRECEDING) AS bytes_before FROM ("                                                                       \
-  "SELECT CAST(0 AS BIGINT) AS is_pack, version, from_version, first_index, count, min_step, max_step, "      \
-  "CASE WHEN $6=1 THEN events ELSE CAST('' AS BYTEA) END AS events, "                                         \
-  "CASE WHEN $7=1 THEN rollup ELSE CAST('' AS BYTEA) END AS rollup, "                                         \
-  "CASE WHEN $8=1 THEN telemetry ELSE CAST('' AS BYTEA) END AS telemetry, "                                   \
-  "CASE WHEN $9=1 THEN decisions ELSE CAST('' AS BYTEA) END AS decisions, "                                   \
-  "CAST('' AS BYTEA) AS body FROM @chunks" ARGUS_RANGE                                                        \
-  " UNION ALL SELECT CAST(1 AS BIGINT), version, version-1, first_index, count, min_step, max_step, "         \
-  "CASE WHEN $6=1 THEN events ELSE CAST('' AS BYTEA) END, CAST('' AS BYTEA), CAST('' AS BYTEA), "             \
-  "CAST('' AS BYTEA), CASE WHEN $10=1 THEN body ELSE CAST('' AS BYTEA) END FROM @packs" ARGUS_RANGE           \
+  "decisions, body FROM (SELECT r.*, SUM(octet_length(events)+octet_length(rollup)+octet_length(telemetry)+"   \
+  "octet_length(decisions)+octet_length(body)) OVER (ORDER BY version ROWS BETWEEN UNBOUNDED PRECEDING AND "   \
+  "1 PRECEDING) AS bytes_before FROM ("                                                                        \
+  "SELECT CAST(0 AS BIGINT) AS is_pack, version, from_version, first_index, count, min_step, max_step, "       \
+  "CASE WHEN $6=1 THEN events ELSE CAST('' AS BYTEA) END AS events, "                                          \
+  "CASE WHEN $7=1 THEN rollup ELSE CAST('' AS BYTEA) END AS rollup, "                                          \
+  "CASE WHEN $8=1 THEN telemetry ELSE CAST('' AS BYTEA) END AS telemetry, "                                    \
+  "CASE WHEN $9=1 THEN decisions ELSE CAST('' AS BYTEA) END AS decisions, "                                    \
+  "CAST('' AS BYTEA) AS body FROM @chunks" ARGUS_RANGE                                                         \
+  " UNION ALL SELECT CAST(1 AS BIGINT), version, version-1, first_index, count, min_step, max_step, "          \
+  "CASE WHEN $6=1 THEN events ELSE CAST('' AS BYTEA) END, CAST('' AS BYTEA), CAST('' AS BYTEA), "              \
+  "CAST('' AS BYTEA), CASE WHEN $10=1 THEN body ELSE CAST('' AS BYTEA) END FROM @packs" ARGUS_RANGE            \
   ") AS r) AS s WHERE COALESCE(bytes_before, 0) < $11 ORDER BY version LIMIT $12"
 
 constexpr StatementText kStatements[] = {
@@ -87,8 +88,7 @@ constexpr StatementText kStatements[] = {
     {Sql::kInsertChunk, "biiiiiibbbb",
      "INSERT INTO @chunks (run, version, from_version, first_index, count, min_step, max_step, events, rollup, "
      "telemetry, decisions) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)"},
-    {Sql::kInsertPack, "biiiiibb",
-     "INSERT INTO @packs (" ARGUS_PACK_COLUMNS ") VALUES ($1,$2,$3,$4,$5,$6,$7,$8)"},
+    {Sql::kInsertPack, "biiiiibb", "INSERT INTO @packs (" ARGUS_PACK_COLUMNS ") VALUES ($1,$2,$3,$4,$5,$6,$7,$8)"},
     {Sql::kDeleteRun, "b", "DELETE FROM @runs WHERE run=$1"},
     {Sql::kDeletePacksOfRun, "b", "DELETE FROM @packs WHERE run=$1"},
     {Sql::kDeleteChunksOfRun, "b", "DELETE FROM @chunks WHERE run=$1"},

@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 #include <pwd.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -50,6 +48,15 @@ std::string quoted(const std::string& text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + "'";
+}
+
+// Dead, reaped or not: it writes no more.
+void wait_for_end(pid_t pid) {
+  std::string number, name, state;
+  do {
+    std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+    if (!(stat >> number >> name >> state)) return;
+  } while (state != "Z" && state != "X");
 }
 
 }  // namespace
@@ -137,20 +144,21 @@ bool TemporaryPostgres::start_again() {
 }
 
 void TemporaryPostgres::kill() {
-  const pid_t pid = server_pid();
+  const int pid = server_pid();
   if (pid <= 0) return;
   // Stopped first, so that it starts no process while its processes are killed.
   ::kill(pid, SIGSTOP);
+  std::vector<pid_t> family;
   std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
-  for (pid_t child = 0; children >> child;) ::kill(child, SIGKILL);
-  ::kill(pid, SIGKILL);
-  while (::kill(pid, 0) == 0) {  // until init has reaped it; its lock file names it
-    int ignored = 0;
-    waitpid(pid, &ignored, WNOHANG);
-    std::ifstream stat(fmt::format("/proc/{}/stat", pid));
-    std::string number, name, state;
-    if (!(stat >> number >> name >> state) || state == "Z") break;
-  }
+  for (int child = 0; children >> child;) family.push_back(child);
+  family.push_back(pid);
+  for (const pid_t member : family) ::kill(member, SIGKILL);
+  for (const pid_t member : family) wait_for_end(member);
+  // Until init has reaped the dead, they look alive to the server that comes next.
+  std::error_code ignored;
+  fs::remove(folder_ + "/data/postmaster.pid", ignored);
+  fs::remove(folder_ + "/.s.PGSQL.5432.lock", ignored);
+  fs::remove(folder_ + "/.s.PGSQL.5432", ignored);
 }
 
 void TemporaryPostgres::set_read_only(bool on) {
@@ -177,9 +185,9 @@ std::string TemporaryPostgres::run(const std::string& program, const std::string
   return text;
 }
 
-pid_t TemporaryPostgres::server_pid() const {
+int TemporaryPostgres::server_pid() const {
   std::ifstream file(folder_ + "/data/postmaster.pid");
-  pid_t pid = 0;
+  int pid = 0;
   return file >> pid ? pid : 0;
 }
 

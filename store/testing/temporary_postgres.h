@@ -1,8 +1,6 @@
 // A PostgreSQL server of a test's own: a private cluster behind a socket in a temporary folder. No port is opened.
 #pragma once
 
-#include <sys/types.h>
-
 #include <memory>
 #include <string>
 
@@ -25,9 +23,9 @@ class TemporaryPostgres {
   /// Runs SQL as superuser; the first column of what it returns, one value a line.
   std::string sql(const std::string& statements, const std::string& database = "postgres") const;
 
-  bool stop();          ///< as an operator would: connections are told, and closed
-  bool start_again();   ///< after stop() or kill(); returns when it answers
-  void kill();          ///< SIGKILL to the server and all its processes
+  bool stop();         ///< as an operator would: connections are told, and closed
+  bool start_again();  ///< after stop() or kill(); returns when it answers
+  void kill();         ///< SIGKILL to the server and all its processes
   void set_read_only(bool on);
   void cut_connections();  ///< every session but the one that cuts
 
@@ -35,7 +33,7 @@ class TemporaryPostgres {
   TemporaryPostgres() = default;
   bool initialise();
   std::string run(const std::string& program, const std::string& arguments, int* status = nullptr) const;
-  pid_t server_pid() const;
+  int server_pid() const;  ///< 0: it does not run
 
   std::string bin_, folder_, as_user_;
   int databases_ = 0;
