@@ -67,9 +67,9 @@ struct Server::Impl {
   std::unique_ptr<LiveStreams> live;
   std::unique_ptr<Webhooks> webhooks;
   std::unique_ptr<Metrics> metrics;
-  std::unique_ptr<runs::RunService> runs;
   std::unique_ptr<Auth> auth;
   std::unique_ptr<Router> router;
+  std::unique_ptr<runs::RunService> runs;  // its last reports go through the router
   std::unique_ptr<HttpListener> http;
   std::unique_ptr<Periodic> retention;
 
@@ -182,9 +182,9 @@ struct Server::Impl {
     retention.reset();
     if (live) live->stop();
     if (http) http->stop(config.grace_s);
+    workers.stop();  // what they still hand to the runs is drained with the rest
     if (runs) runs->drain();
     if (webhooks) webhooks->stop();
-    workers.stop();
     store->flush();
   }
 };
