@@ -109,8 +109,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const ConnectionOptions& op
       sqlite3_open_v2(options.path.c_str(), &db, flags, options.vfs.empty() ? nullptr : options.vfs.c_str());
   std::unique_ptr<Connection> connection(new Connection(db));
   if (code != SQLITE_OK) return sqlite_error(db, "opening " + options.path);
-  sqlite3_busy_handler(db, wait_for_others,
-                       reinterpret_cast<void*>(static_cast<std::intptr_t>(options.busy_timeout_ms)));
+  connection->set_busy_timeout(options.busy_timeout_ms);
   // Without secure_delete=OFF, Debian's SQLite overwrites with zeros what a compaction frees.
   const std::string settings = fmt::format(
       "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA synchronous={}; PRAGMA cache_size=-{};"
@@ -149,6 +148,10 @@ Status Connection::choose_journal(const ConnectionOptions& options) {
 Connection::~Connection() {
   for (const auto& [sql, statement] : prepared_) sqlite3_finalize(statement);
   sqlite3_close_v2(db_);
+}
+
+void Connection::set_busy_timeout(int busy_timeout_ms) {
+  sqlite3_busy_handler(db_, wait_for_others, reinterpret_cast<void*>(static_cast<std::intptr_t>(busy_timeout_ms)));
 }
 
 bool Connection::is_in_transaction() const { return sqlite3_get_autocommit(db_) == 0; }

@@ -77,6 +77,7 @@ class Connection {
   /// Prepared once, then kept: the number of different texts must be bounded.
   Result<Statement> prepare(std::string_view sql);
   bool is_in_transaction() const;
+  void set_busy_timeout(int busy_timeout_ms);
   sqlite3* handle() const { return db_; }
 
  private:

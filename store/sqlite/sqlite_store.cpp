@@ -24,9 +24,10 @@ namespace {
 constexpr std::size_t kGroupMax = 1024;      // items of one commit: bounds how long the first of them waits
 constexpr int kCheckpointPages = 1000;       // of the log, 4 MiB: from here on it is copied into the database beside
 constexpr int kPumpedCheckpointPages = 100;  // the commits; a pumped store does it between commits
-
-constexpr int kGivenBackPages = 2000;       // 8 MiB at a time
-constexpr int kWriterCacheKib = 32 * 1024;  // rows and index ends of thousands of active runs
+constexpr int kRestartPages = 8000;          // 32 MiB: from here on the log's new beginning is insisted on
+constexpr int kRestartWaitMs = 100;          // ... for so long
+constexpr int kGivenBackPages = 2000;        // 8 MiB at a time
+constexpr int kWriterCacheKib = 32 * 1024;   // rows and index ends of thousands of active runs
 constexpr int kReaderCacheKib = 4 * 1024;
 
 using sqlite::Committer;
@@ -75,8 +76,11 @@ class Readers {
 // after which SQLite begins the log anew.
 class Checkpointer {
  public:
-  Checkpointer(std::unique_ptr<Connection> own, Connection& committing)
-      : own_(std::move(own)), committing_(committing), thread_([this] { serve(); }) {}
+  Checkpointer(std::unique_ptr<Connection> own, Connection& committing, int busy_timeout_ms)
+      : own_(std::move(own)),
+        committing_(committing),
+        busy_timeout_ms_(busy_timeout_ms),
+        thread_([this] { serve(); }) {}
   ~Checkpointer() {
     {
       const std::lock_guard lock(mutex_);
@@ -90,10 +94,7 @@ class Checkpointer {
 
   /// By the committing thread, after each commit.
   void committed(int log_pages) {
-    if (rest_is_small_.exchange(false)) {
-      sqlite3_wal_checkpoint_v2(committing_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-      return;
-    }
+    if (rest_is_small_.exchange(false)) return copy_rest(log_pages);
     if (log_pages < kCheckpointPages) return;
     const std::lock_guard lock(mutex_);
     if (std::exchange(due_, true)) return;
@@ -115,8 +116,24 @@ class Checkpointer {
     }
   }
 
+  // When several processes commit without a pause, none ever meets a log that is wholly copied, and it would grow for
+  // ever: then the others are held off for as long as the rest takes. A reader that stays in the way is not waited for.
+  void copy_rest(int log_pages) {
+    if (log_pages < restart_at_pages_) {
+      sqlite3_wal_checkpoint_v2(committing_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+      return;
+    }
+    committing_.set_busy_timeout(kRestartWaitMs);
+    const int code =
+        sqlite3_wal_checkpoint_v2(committing_.handle(), nullptr, SQLITE_CHECKPOINT_RESTART, nullptr, nullptr);
+    committing_.set_busy_timeout(busy_timeout_ms_);
+    restart_at_pages_ = code == SQLITE_OK ? kRestartPages : log_pages + kRestartPages;
+  }
+
   std::unique_ptr<Connection> own_;
   Connection& committing_;
+  const int busy_timeout_ms_;
+  int restart_at_pages_ = kRestartPages;  // by the committing thread alone
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false, due_ = false;
@@ -161,7 +178,7 @@ class SqliteStore final : public PumpedStore {
     if (options_.wal) {
       Result<std::unique_ptr<Connection>> own = Connection::open(connection);
       if (!own) return own.error();
-      checkpointer_ = std::make_unique<Checkpointer>(std::move(*own), *writer_);
+      checkpointer_ = std::make_unique<Checkpointer>(std::move(*own), *writer_, options_.busy_timeout_ms);
     }
     thread_ = std::thread([this] { serve(); });
     return {};
