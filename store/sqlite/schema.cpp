@@ -8,8 +8,8 @@ namespace {
 // Never edited once released: a change is another migration.
 constexpr const char* kMigrations[] = {
     // 1. Small columns stand before bodies, so that lists and timelines read few pages; chunks keep a rollup apart from
-    // the columns it stands for. An index of runs holds what lists filter by, so that a list or a count reads one
-    // index.
+    // the columns it stands for. They have a rowid: where there is none, a search by key reads whole rows, bodies too.
+    // An index of runs holds what lists filter by, so that a list or a count reads one index.
     R"sql(
     CREATE TABLE runs (
       run BLOB NOT NULL PRIMARY KEY,
@@ -52,7 +52,7 @@ constexpr const char* kMigrations[] = {
       events TEXT NOT NULL,
       rollup BLOB NOT NULL,
       PRIMARY KEY (run, version)
-    ) WITHOUT ROWID;
+    );
     CREATE TABLE chunk_columns (
       run BLOB NOT NULL,
       version INTEGER NOT NULL,
