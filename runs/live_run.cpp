@@ -1,12 +1,12 @@
 #include "runs/live_run.h"
 
-#include <zstd.h>
-
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.h"
 #include "record/chunk.h"
+#include "record/frame.h"
 #include "record/pack.h"
 
 namespace argus::runs {
@@ -25,16 +25,15 @@ struct OpenedSnapshot {
 };
 
 Result<OpenedSnapshot> open_snapshot(std::string_view bytes) {
-  const Error torn{ErrorCode::kMalformed, "a snapshot of engine state is torn", "", ""};
   ByteReader r(bytes);
   const std::uint8_t version = r.u8();
   const std::uint8_t reset_applied = r.u8();
-  const std::uint64_t size = r.varint();
-  if (!r.ok() || version != kSnapshotVersion || reset_applied > 1 || size > kEngineBytesMax) return torn;
-  std::vector<std::byte> state(size);
-  const std::string_view packed = r.raw(r.remaining());
-  if (ZSTD_decompress(state.data(), state.size(), packed.data(), packed.size()) != size) return torn;
-  Result<engine::Engine> opened = engine::Engine::load(state);
+  std::string state;
+  if (!r.ok() || version != kSnapshotVersion || reset_applied > 1 ||
+      !record::unpack_bytes(r.raw(r.remaining()), kEngineBytesMax, state)) {
+    return Error{ErrorCode::kMalformed, "a snapshot of engine state is torn", "", ""};
+  }
+  Result<engine::Engine> opened = engine::Engine::load(std::as_bytes(std::span(state)));
   if (!opened) return opened.error();
   return OpenedSnapshot{std::move(*opened), reset_applied == 1};
 }
@@ -190,11 +189,7 @@ std::string write_snapshot(const RunState& state) {
   ByteWriter w(out);
   w.u8(kSnapshotVersion);
   w.u8(state.head.reset_pending ? 1 : 0);
-  w.varint(saved.size());
-  const std::size_t header = out.size();
-  out.resize(header + ZSTD_compressBound(saved.size()));
-  const std::size_t size = ZSTD_compress(out.data() + header, out.size() - header, saved.data(), saved.size(), 1);
-  out.resize(header + size);
+  record::pack_bytes({reinterpret_cast<const char*>(saved.data()), saved.size()}, 1, out);
   return out;
 }
 
