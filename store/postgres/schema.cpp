@@ -49,7 +49,7 @@ constexpr const char* kAdvice[] = {
 // CREATE ... IF NOT EXISTS of two processes at once fails in one of them, on the catalogue's own unique indexes.
 bool is_lost_race(const Failure& failure) {
   return failure.is_retryable() || failure.sqlstate == "23505" || failure.sqlstate == "42710" ||
-         failure.sqlstate == "42P06" || failure.sqlstate == "42P07" || failure.sqlstate == "42710" || failure.sqlstate == "XX000";
+         failure.sqlstate == "42P06" || failure.sqlstate == "42P07" || failure.sqlstate == "XX000";
 }
 
 Status execute(Connection& connection, const std::string& sql) {
