@@ -83,19 +83,31 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
         for case, flags in CASES.items():
             for kind, extra in (("durable", ()), ("no fsync", ("--sync", "off"))):
                 with serve(options.argus, folder / f"{repetition}-{kind}-{len(rows)}", *extra) as (port, _):
-                    rows.setdefault((case, kind), []).append(load(options.load, port, *flags, "--seconds", options.seconds))
+                    rows.setdefault((case, kind), []).append(
+                        load(options.load, port, *flags, "--seconds", options.seconds)
+                    )
             with started(options.nothing, 0) as (port, _):
                 limit = load(options.load, port, *flags, "--seconds", options.seconds, "--any-answer")
                 rows.setdefault((case, "does nothing"), []).append(limit)
         rate = statistics.median(r["requests_per_s"] for r in rows[("single steps, 256 connections", "durable")]) / 2
         with serve(options.argus, folder / f"half-{repetition}") as (port, _):
             half = load(
-                options.load, port, *CASES["single steps, 256 connections"], "--seconds", options.seconds, "--rate", rate
+                options.load,
+                port,
+                *CASES["single steps, 256 connections"],
+                "--seconds",
+                options.seconds,
+                "--rate",
+                rate,
             )
             rows.setdefault(("single steps at half of that rate", "durable"), []).append(half)
     print("| load | server | requests/s | steps/s | p50 ms | p99 ms |\n|---|---|---|---|---|---|")
     for (case, kind), runs in rows.items():
-        middle = {name: statistics.median(r[name] for r in runs) for name in runs[0] if isinstance(runs[0][name], (int, float))}
+        middle = {
+            name: statistics.median(r[name] for r in runs)
+            for name in runs[0]
+            if isinstance(runs[0][name], (int, float))
+        }
         print(
             f"| {case} | {kind} | {middle['requests_per_s']:,.0f} | {middle['steps_per_s']:,.0f} "
             f"| {middle['p50_ms']:.2f} | {middle['p99_ms']:.2f} |"

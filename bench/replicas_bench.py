@@ -1,6 +1,6 @@
 """Two servers over one PostgreSQL of the benchmark's own (fsync on): steps a second in packs of 32, durable.
 
-  replicas_bench.py --argus build/argus --load build-bench/bench/http_load
+replicas_bench.py --argus build/argus --load build-bench/bench/http_load
 """
 
 import argparse

@@ -70,7 +70,7 @@ struct Committed {
 struct RunServiceOptions {
   std::size_t live_runs_max = 6000;      ///< engines kept in memory, 40 KiB each; others are read back when needed
   std::uint32_t snapshot_every = 512;    ///< observations between snapshots of the engine's state
-  std::uint32_t compact_every = 4096;       ///< observations in packs that become a chunk; at most record/chunk.h's
+  std::uint32_t compact_every = 4096;    ///< observations in packs that become a chunk; at most record/chunk.h's
   std::size_t waiting_per_run_max = 64;  ///< requests that wait for one run's append; more are kUnavailable
   std::function<void(const Committed&)> on_committed = {};
   unsigned background_threads = 2;  ///< that read runs back, compact, and sign

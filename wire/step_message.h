@@ -87,8 +87,8 @@ struct StepMessage {
   void clear();
 };
 
-/// 64 bits over every known field of the message but `run_id`, `seq` and `segment`: equal content, equal hash, in any order of
-/// fields.
+/// 64 bits over every known field of the message but `run_id`, `seq` and `segment`: equal content, equal hash, in any
+/// order of fields.
 std::uint64_t content_hash(const StepMessage& message);
 
 }  // namespace argus::wire
