@@ -151,7 +151,7 @@ class Tape {
 };
 
 Error refused_number(std::size_t byte) {
-  return {ErrorCode::kInvalid,
+  return {ErrorCode::kMalformed,
           fmt::format("the number at byte {} is beyond the range of a double", byte + 1),
           {},
           "send \"Infinity\" or \"-Infinity\" for an overflowed value"};

@@ -30,7 +30,7 @@ enum class JsonEvent : std::uint8_t {
 
 /// Reads strict JSON plus the bare non-finite tokens that Python's json module writes. Doubles are correctly rounded.
 /// Refused as kMalformed: anything else, invalid UTF-8, NUL bytes, text after the root, nesting beyond
-/// limits::kJsonDepthMax. Refused as kInvalid: a number beyond the range of a double (1e400); send "Infinity" instead.
+/// limits::kJsonDepthMax; a number beyond the range of a double (1e400): send "Infinity" instead.
 /// Refused as kTooLarge: more than limits::kBodyBytesMax bytes or limits::kJsonTokensMax tokens.
 ///
 /// A document is read whole by start(), so that nothing is ever acted on that turns out malformed further on.

@@ -43,7 +43,7 @@ TEST(JsonReader, RefusesNumbersBeyondADouble) {
   for (const char* literal : {"1e400", "-1e400", "1.8e308", "17976931348623159e292", "[0, 1e999999999999]"}) {
     const Status s = read(literal);
     ASSERT_FALSE(s.has_value()) << literal;
-    EXPECT_EQ(s.error().code, ErrorCode::kInvalid) << literal;
+    EXPECT_EQ(s.error().code, ErrorCode::kMalformed) << literal;
     EXPECT_NE(s.error().hint.find("Infinity"), std::string::npos);
   }
 }
