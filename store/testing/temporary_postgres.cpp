@@ -167,7 +167,8 @@ void TemporaryPostgres::set_read_only(bool on) {
 }
 
 void TemporaryPostgres::cut_connections() {
-  sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
+  // With a timeout it waits until each is gone; without one it only sends the signal.
+  sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
       "backend_type = 'client backend'");
 }
 

@@ -141,9 +141,9 @@ class Postgres:
         self.sql("SELECT pg_reload_conf()")
 
     def cut_connections(self) -> None:
-        """Ends every session but the one that asks for it."""
+        """Ends every session but the one that asks for it; returns when they are gone."""
         self.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
             "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
 
