@@ -440,7 +440,10 @@ TEST_F(HttpListenerTest, ServesAgainOnceDescriptorsAreFree) {
   small.rlim_cur = 128;
   ::setrlimit(RLIMIT_NOFILE, &small);
   {
-    Client waiting(listener_->port());
+    // Its server side has its descriptor before the table is filled.
+    Client settled(listener_->port());
+    settled.send(get("/"));
+    settled.response();
     std::vector<int> taken;
     for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) taken.push_back(fd);
     ASSERT_FALSE(taken.empty());
