@@ -49,7 +49,8 @@ struct StepReader::Impl {
       }
     }
     if (count == 0)
-      return Error{ErrorCode::kInvalid, "an empty array; accepted: a step object, or an array of at least one", "step", {}};
+      return Error{
+          ErrorCode::kInvalid, "an empty array; accepted: a step object, or an array of at least one", "step", {}};
     return StepBody{{messages.data(), count}, true};
   }
 
