@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import argus
-from argus._actions import Actions, ActionResult, Report
+from argus._actions import ActionResult, Actions, Report
 from argus._lr_scale import LearningRateScale
 from argus._native import Engine
 
