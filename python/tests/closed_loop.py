@@ -78,6 +78,7 @@ class Run:
     Attributes:
         losses: As given to `step`.
         done: What `Actions` reported, in order.
+        lost: Steps each rollback took back.
         transitions: (recommendation id, kind, state) each time one of them changed.
         lines: What was said.
         paused: The `TrainingPaused` that `watch.step` would have raised.
@@ -113,6 +114,7 @@ class Run:
         self.losses: list[float] = []
         self.pressures: list[int] = []
         self.done: list[Report] = []
+        self.lost: list[int] = []
         self.transitions: list[tuple[int, str, str]] = []
         self.paused: argus.TrainingPaused | None = None
 
@@ -145,6 +147,7 @@ class Run:
             self.done.append(report)
             self._deciding.report(report)
         if result.restored_step is not None:
+            self.lost.append(self.watch._last_step - result.restored_step)
             self.watch.reset(result.restored_step + 1)
         if result.paused is not None:
             self.paused = result.paused
