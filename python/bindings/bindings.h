@@ -16,6 +16,8 @@ struct WatchedEngine {
   engine::Engine engine;
   engine::Scalars scalars;
   bool step_skipped = false;
+  engine::ControlMode mode = engine::ControlMode::kManual;
+  std::int64_t total_steps = 0;
 };
 
 void bind_decision(nanobind::module_& module);
