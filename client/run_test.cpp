@@ -9,7 +9,7 @@
 #include <new>
 #include <thread>
 
-#include "client/small_file.h"
+#include "client/spool_files.h"
 #include "client/testing/watched.h"
 
 namespace {
@@ -255,7 +255,7 @@ TEST(Run, OnlyOptionsThatCannotBeMeantAreErrors) {
 TEST(Run, WatchesWhereNothingCanBeRecordedAndSaysSo) {
   const testing::TempFolder folder;
   const std::string file = folder.path() + "/file";
-  ASSERT_TRUE(write_small_file(folder.path(), "file", "x").has_value());
+  ASSERT_TRUE(spool::write_whole_file(folder.path(), "file", "x", false).has_value());
   auto run = Run::open({.run_id = "run", .home = file});
   ASSERT_TRUE(run.has_value());
   EXPECT_FALSE((*run)->is_recording());

@@ -5,8 +5,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +14,7 @@
 
 #include "client/in_process_transport.h"
 #include "client/shared_home.h"
+#include "client/testing/temp_spool.h"
 #include "client/transport.h"
 #include "runs/testing/log_audit.h"
 
@@ -30,23 +29,6 @@ class WaitedClock final : public Clock {
 
  private:
   std::atomic<std::int64_t> now_ms_ = 1'790'000'000'000;
-};
-
-/// A folder of its own, gone with the object.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "argus-XXXXXX").string();
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
 };
 
 /// A real home, kept by the real service.
