@@ -81,6 +81,46 @@ TEST(Resume, FromAnEarlierStepIsARewindFromALaterOneIsNone) {
   EXPECT_EQ(log.steps[120].reception, engine::Reception::kObserved);
 }
 
+TEST(Resume, GoesOnWithTheBaselinesItHad) {
+  Watched watched;
+  for (int process = 0; process < 4; ++process) {
+    const auto run = watched.open();
+    if (process == 2) watched.rewind_to(150);
+    watched.observe(*run, 100);
+    watched.observe(*run, 3, process == 3 ? 40.0 : 1.0);
+    EXPECT_TRUE(run->close(kLong));
+  }
+  watched.expect_recorded_as_said();
+}
+
+TEST(Resume, StartedAgainAfterItsEndItIsJudgedAsWhoKeepsItJudges) {
+  Watched watched;
+  {
+    const auto run = watched.open();
+    watched.observe(*run, 100);
+    EXPECT_FALSE(run->complete({.status = "COMPLETED"}, kLong).empty());
+  }
+  const auto run = watched.open();
+  watched.rewind_to(0);
+  watched.observe(*run, 100, 3.0);
+  ASSERT_TRUE(run->flush(kLong));
+  watched.expect_recorded_as_said();
+}
+
+TEST(Resume, OldStatesOfEnginesAreRemovedAndPositionsStay) {
+  Watched watched;
+  watched.observe(*watched.open(), 5);
+  const std::filesystem::path resume = watched.folder() + "/resume";
+  ASSERT_TRUE(std::filesystem::exists(resume / "run.engine"));
+  const auto old = std::filesystem::file_time_type::clock::now() - std::chrono::hours(24 * 31);
+  for (const char* name : {"run.engine", "run.position"}) std::filesystem::last_write_time(resume / name, old);
+  auto other = watched.options();
+  other.run_id = "other";
+  const auto run = watched.open(std::move(other));
+  EXPECT_FALSE(std::filesystem::exists(resume / "run.engine"));
+  EXPECT_TRUE(std::filesystem::exists(resume / "run.position"));
+}
+
 TEST(Resume, WithoutItsPositionItIsANewSegmentAndNothingIsTakenForARepetition) {
   Watched watched;
   for (int process = 0; process < 3; ++process) {

@@ -140,6 +140,7 @@ struct Run::Impl {
   void start(WorkerParts parts, const Clock& clock) {
     segment = parts.position.segment();
     seq = parts.position.first_seq();
+    engine = parts.shadow.engine();
     recorder = std::make_shared<Recorder>(notices, options, clock, std::move(parts));
     thread = std::thread([held = recorder, dead = worker_is_dead] { work(held, *dead); });
     is_recording = true;
