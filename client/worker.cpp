@@ -198,6 +198,12 @@ void Worker::finish() {
   answered_.notify_all();
 }
 
+void Worker::give_up() {
+  const std::lock_guard lock(mutex_);
+  is_stopped_ = true;
+  answered_.notify_all();
+}
+
 bool Worker::wait_for(std::unique_lock<std::mutex>& lock, std::uint64_t ticket, milliseconds wait) {
   is_asked_.store(true, std::memory_order_release);
   answered_.wait_for(lock, wait, [&] { return settled_ticket_ >= ticket || is_stopped_; });

@@ -58,6 +58,9 @@ class Worker {
   /// Everything handed over becomes durable in the spool, then turn() returns false. True: it has.
   bool stop(std::chrono::milliseconds wait);
 
+  /// turn() failed in a way it did not expect and will not be called again: nobody waits any longer.
+  void give_up();
+
   Command take_command() { return command_.exchange(Command::kNone, std::memory_order_acq_rel); }
   bool has_command() const { return command_.load(std::memory_order_relaxed) != Command::kNone; }
   const WorkerCounters& counters() const { return counters_; }
