@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   int pressure = 0;
   for (std::int64_t step = 0; step < steps; ++step) {
     if (step == kAccident) set_learning_rate(optimizer, 20.0);
-    const torch::Tensor x = torch::rand({kBatch, 2}) * 6.0 - 3.0;
+    const torch::Tensor x = torch::empty({kBatch, 2}).uniform_(-3.0, 3.0);
     const torch::Tensor y = torch::sin(x.select(1, 0)) * torch::cos(x.select(1, 1));
     optimizer.zero_grad();
     const torch::Tensor each = (network->forward(x).squeeze(1) - y - 0.05 * torch::randn({kBatch})).square();
