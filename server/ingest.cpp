@@ -7,14 +7,15 @@
 #include <utility>
 
 #include "engine/engine.h"
+#include "runs/analytics.h"
+#include "runs/status_words.h"
 #include "runs/timeline.h"
-#include "server/analytics.h"
 #include "server/reply.h"
-#include "server/status_words.h"
 #include "wire/field_error.h"
 #include "wire/json_writer.h"
 #include "wire/object_reader.h"
 #include "wire/step_reader.h"
+#include "wire/strip_paths.h"
 
 namespace argus::server {
 namespace {
@@ -160,7 +161,7 @@ class Ingest {
     if (Status s = wire::read_object(json_reader(), call.request.body, fields); !s)
       return respond(error_response(s.error()));
     // A client that sends heartbeats is running, whatever word it has for that.
-    const auto said = status_from_word(word).value_or(store::RunStatus::kRunning);
+    const auto said = runs::status_from_word(word).value_or(store::RunStatus::kRunning);
     if (Status s = services_.runs.heartbeat(call.who.owner, run_id, said); !s)
       return respond(error_response(s.error()));
     respond(done("ok", run_id, runs::status_word(said)));
@@ -183,8 +184,8 @@ class Ingest {
         wire::cut_text_field("error", c.error, kErrorBytesMax), wire::amount_field("duration_s", c.duration_s)};
     if (Status s = wire::read_object(json_reader(), call.request.body, fields); !s)
       return respond(error_response(s.error()));
-    strip_paths(c.error);
-    c.status = final_status(word, !c.error.empty());
+    wire::strip_paths(c.error);
+    c.status = runs::final_status(word, !c.error.empty());
     auto certificate = services_.runs.complete(call.who.owner, c);
     if (!certificate) return respond(error_response(certificate.error()));
     respond(json_response(fmt::format(R"({{"completed":true,"certificate":{}}})", *certificate)));
@@ -242,7 +243,7 @@ class Ingest {
     w.begin_object();
     for (std::size_t i = 0; i < kNames.size(); ++i) {
       if (texts[i].empty()) continue;
-      strip_paths(texts[i]);
+      wire::strip_paths(texts[i]);
       w.key(kNames[i]);
       w.string(texts[i]);
     }
@@ -260,7 +261,7 @@ class Ingest {
   }
 
   void telemetry(const Call& call, const Respond& respond) {
-    auto event = read_analytics(json_reader(), call.request.body);
+    auto event = runs::read_analytics(json_reader(), call.request.body);
     if (!event) return respond(error_response(event.error()));
     services_.store.put_analytics(store::run_key(call.who.owner, event->run_id), services_.clock.wall_ms(),
                                   std::move(event->body));

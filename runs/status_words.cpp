@@ -1,10 +1,10 @@
-#include "server/status_words.h"
+#include "runs/status_words.h"
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
-namespace argus::server {
+namespace argus::runs {
 namespace {
 
 using store::RunStatus;
@@ -20,14 +20,6 @@ constexpr std::array<std::pair<std::string_view, RunStatus>, 25> kWords = {{
     {"interrupted", RunStatus::kStopped}, {"aborted", RunStatus::kStopped},     {"killed", RunStatus::kStopped},
     {"terminated", RunStatus::kStopped},
 }};
-
-bool is_separator(char c) { return c == '/' || c == '\\'; }
-
-// What ends a path in a message: quotes, brackets, blanks, and the signs that stand around file names.
-bool ends_path(char c) {
-  return static_cast<unsigned char>(c) <= 0x20 ||
-         std::string_view("\"'`()[]{}<>,;|=").find(c) != std::string_view::npos;
-}
 
 }  // namespace
 
@@ -46,21 +38,4 @@ RunStatus final_status(std::string_view word, bool has_error) {
   return has_error ? RunStatus::kFailed : RunStatus::kCompleted;
 }
 
-void strip_paths(std::string& text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size();) {
-    if (ends_path(text[i])) {
-      out += text[i++];
-      continue;
-    }
-    const std::size_t begin = i;
-    while (i < text.size() && !ends_path(text[i])) ++i;
-    std::string_view word(text.data() + begin, i - begin);
-    while (!word.empty() && is_separator(word.back())) word.remove_suffix(1);
-    const auto last = std::find_if(word.rbegin(), word.rend(), is_separator);
-    out += word.substr(static_cast<std::size_t>(word.rend() - last));
-  }
-  text = std::move(out);
-}
-
-}  // namespace argus::server
+}  // namespace argus::runs

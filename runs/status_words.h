@@ -2,12 +2,11 @@
 #pragma once
 
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "store/store.h"
 
-namespace argus::server {
+namespace argus::runs {
 
 /// Any case: RUNNING, COMPLETED, FAILED, STOPPED and what clients say for them (finished, success, error, crashed,
 /// cancelled, interrupted, ...); nullopt: none of these.
@@ -17,8 +16,4 @@ std::optional<store::RunStatus> status_from_word(std::string_view word);
 /// with it: then FAILED. A run that says it ended has ended, whatever it calls that.
 store::RunStatus final_status(std::string_view word, bool has_error);
 
-/// File paths reduced to their last part: "cannot open /mnt/ada/data/x.bin" -> "cannot open x.bin". Paths tell who
-/// trains, where and on what, which is nobody's to store.
-void strip_paths(std::string& text);
-
-}  // namespace argus::server
+}  // namespace argus::runs
