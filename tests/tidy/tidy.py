@@ -30,7 +30,7 @@ ROOMS = {
     "runs": ("store", "record", "wire", "engine", "base"),
     "server": ("runs",),
     "client": ("wire", "runs"),
-    "cli": ("server",),
+    "cli": ("server", "client"),
     "python": ("client", "probe", "engine"),
 }
 MADE_HEADERS = {"engine/tuned.h"}  # bench/ablation.py writes it into the copy of the engine that it tunes
