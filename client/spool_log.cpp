@@ -50,7 +50,9 @@ class LogReader {
 
  private:
   void take(const RecordHeader& header, Segment& segment) {
-    if (header.index < expected_) return;  // popped
+    if (log_.sequence == 0 && log_.cursor.next == 0 && log_.segments.empty() && segment.records == 0)
+      log_.cursor.next = expected_ = header.index;  // without a cursor, what comes first was not preceded by a loss
+    if (header.index < expected_) return;           // popped
     miss(header.index, 0);
     expected_ = header.index + 1;
     ends_torn_ = false;  // what is missing there, the indexes tell
