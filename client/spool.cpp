@@ -342,8 +342,12 @@ Status write_or_check_manifest(const SpoolOptions& options) {
     return found.error();
   }
   if (Status written = spool::write_manifest(options.folder, wanted, options.durable); !written) return written;
-  const std::string parent = std::filesystem::path(options.folder).parent_path().string();
-  return options.durable ? spool::sync_folder(parent.empty() ? "." : parent) : Status();
+  // The entries of the run's folder and of the one that holds all runs' shall be there after a loss of power, too: as
+  // far as these folders may be opened.
+  std::filesystem::path above = std::filesystem::path(options.folder).parent_path();
+  for (int level = 0; options.durable && level < 2 && !above.empty(); ++level, above = above.parent_path())
+    (void)spool::sync_folder(above.string());
+  return {};
 }
 
 }  // namespace

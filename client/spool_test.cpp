@@ -592,6 +592,9 @@ TEST_F(SpoolTest, ForkedChildrenOwnNothing) {
 
 TEST_F(SpoolTest, ListShowsWhatWaits) {
   EXPECT_TRUE(list_spools(home_ / "spool")->empty()) << "no folder, no spools";
+  fs::create_directories(home_ / "spool/just-made");
+  EXPECT_TRUE(list_spools(home_ / "spool")->empty());
+  fs::remove(home_ / "spool/just-made");
   open();
   append(0, 3);
   EXPECT_FALSE(listed().has_complete);
