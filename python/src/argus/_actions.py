@@ -34,14 +34,21 @@ GIVE_BACK = math.sqrt(2.0)
 CALM_FILTER = 256
 
 
+class Anchor(Protocol):
+    """A checkpoint, by the step it is the state after."""
+
+    @property
+    def step(self) -> int: ...
+
+
 class Checkpoints(Protocol):
     """What a rollback needs of the ring of checkpoints."""
 
-    def anchor(self, before: int) -> int | None:
-        """The newest durable step certified before this one, or None."""
+    def anchor(self, before_step: int | None = None) -> Anchor | None:
+        """The newest whole and promoted one of a step below this, or None."""
 
     def restore(self, anchor: int) -> int:
-        """Brings that state back whole, or raises and changes nothing; returns the step it is the state after."""
+        """Brings that state back whole, or raises and changes nothing; returns the step restored."""
 
 
 class Report(NamedTuple):
@@ -282,13 +289,13 @@ class Actions:
             before = decision.anchor.collapse_step
         else:
             before = (r.anchor_step if r.anchor_step is not None else decision.step) + 1
-        anchor = self._checkpoints.anchor(before)
-        if anchor is None:
-            return replace(plan, refused=f"no checkpoint from before step {before} is on disk")
-        if anchor == self._last_anchor:
-            return replace(plan, refused=f"step {anchor} was restored the last time, and it came to this again")
+        found = self._checkpoints.anchor(before)
+        if found is not None and found.step == self._last_anchor:
+            found = self._checkpoints.anchor(found.step)  # it came to this again from there: further back
+        if found is None:
+            return replace(plan, refused=f"there is no healthy checkpoint from before step {before} that was not tried")
         # What is restored brings its own rate: the engine forgets what it asked for, and so do we.
-        return replace(plan, anchor=anchor, asked=1.0, guard=max(_floor(), self._guard * AFTER_ROLLBACK))
+        return replace(plan, anchor=found.step, asked=1.0, guard=max(_floor(), self._guard * AFTER_ROLLBACK))
 
     def _filter_plan(self, r: Recommendation, decision: Decision, named: Sequence[Any]) -> Plan | None:
         # A decision names the samples of its own step alone: those of one recommendation are gathered until it is acted on.
@@ -380,7 +387,7 @@ class Actions:
         # The moments of a certified step are healthy: they come back with it, and beginning them anew would only lose them.
         result.restored_step = self._checkpoints.restore(plan.anchor)
         self._rollbacks += 1
-        self._last_anchor = plan.anchor
+        self._last_anchor = result.restored_step
         self._guard_until_step = step
         self._decided_step, self._hot = None, 0
         return f"restored the state after step {result.restored_step}"
