@@ -149,7 +149,8 @@ import torch
 import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 import families
 from argus._discover import discover
@@ -163,6 +164,11 @@ for block in sharded.blocks:
 fully_shard(sharded, mesh=init_device_mesh("cpu", (4,)))
 assert sum(p.to_local().numel() for p in sharded.parameters()) < whole.total_params / 2
 assert discover(sharded) == whole, (discover(sharded), whole)
+for use_orig_params in (True, False):
+    flat = FullyShardedDataParallel(families.LanguageModel(), device_id=torch.device("cpu"),
+        auto_wrap_policy=ModuleWrapPolicy({families.Block}), use_orig_params=use_orig_params)
+    assert sum(p.numel() for p in flat.parameters()) < whole.total_params / 2
+    assert discover(flat) == whole, (discover(flat), whole)
 print("as one")
 """
 

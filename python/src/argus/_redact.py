@@ -9,11 +9,11 @@ import socket
 
 #: Values of environment variables shorter than this are words like "1" or "en_US": nothing would be left of a message.
 _VALUE_MIN = 8
-_MASK = "[...]"
+_MASK = "***"  # nothing that ends a path: the native writer still sees it whole
 
 
 def redact(text: str) -> str:
-    """`text` with the names of host and user and all values of environment variables (8 characters and more) replaced by "[...]".
+    """`text` with the names of host and user and all values of environment variables (8 characters and more) replaced by "***".
 
     Paths are not touched here: the native writer cuts them to their last part. The result is valid Unicode.
     """
