@@ -19,7 +19,7 @@ import families  # noqa: E402
 from torch import nn  # noqa: E402
 
 from argus import _discover  # noqa: E402
-from argus._analytics import HEARTBEAT_S, Analytics  # noqa: E402
+from argus._analytics import HEARTBEAT_S, Analytics, quality_index_of  # noqa: E402
 from argus._native import analytics_event  # noqa: E402
 
 
@@ -246,6 +246,12 @@ def test_whatever_is_watched_the_stream_begins(make: Callable[[], object]) -> No
     run.stream.start()
     assert [event["event"] for event in run.events] == ["run_start"]
     assert run.stream.errors == 0
+
+
+def test_the_index_is_that_of_the_certificate_or_unknown() -> None:
+    assert quality_index_of('{"run_id": "r", "data_quality": {"index": 0.73, "spread": 1}}') == 0.73
+    for nothing in ("", "{}", "[]", "{", '{"data_quality": {"index": null}}', '{"data_quality": {"index": "high"}}'):
+        assert quality_index_of(nothing) is None
 
 
 def test_real_clocks_are_the_default() -> None:

@@ -5,6 +5,7 @@ An event is made of what is known at that moment. What is not known is absent: t
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +19,15 @@ from argus._report import say
 HEARTBEAT_S = 10.0
 MILESTONE_STEPS = 1000
 _SECONDS_PER_HOUR = 3600.0
+
+
+def quality_index_of(certificate: str) -> float | None:
+    """The data quality index that a certificate states (JSON, as a completion answers it); None where it states none."""
+    try:
+        stated = json.loads(certificate)["data_quality"]["index"]
+    except (ValueError, KeyError, TypeError):  # no certificate, or none of this version: the index is not known
+        return None
+    return float(stated) if isinstance(stated, (int, float)) else None
 
 
 class _Window:
