@@ -23,5 +23,6 @@ struct WatchedEngine {
 void bind_decision(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_history(nanobind::module_& module);
+void bind_telemetry(nanobind::module_& module);
 
 }  // namespace argus::python

@@ -34,6 +34,7 @@ from argus._native import (
     Note,
     Recommendation,
     Signal,
+    explain_telemetry,
 )
 from argus._samples import PerSample, per_sample
 from argus._watch import Watch, watch
@@ -59,6 +60,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "Watch",
+    "explain_telemetry",
     "per_sample",
     "watch",
 ]

@@ -353,3 +353,28 @@ class History:
 
     names: Final[tuple[str, ...]] = ...
     """The names of all columns."""
+
+def explain_telemetry(*, json: bool = False) -> str:
+    """
+    Everything argus can send from a training process: each field of both streams and of the other calls, with
+    type, meaning and an example; from the tables that the program itself writes by.
+
+    Args:
+        json: One JSON object for scripts instead of text for people.
+    """
+
+def analytics_event(run_id: str, event: str, ts: float, fields: dict[str, object]) -> str:
+    """
+    The JSON of one event of the second stream.
+
+    Args:
+        run_id: 1 to 128 characters of [A-Za-z0-9._:-].
+        event: run_start, heartbeat, milestone or run_end.
+        ts: Seconds since 1970.
+        fields: By the names of the table; None is left out, and so is what this kind of event does not carry.
+            `versions` is a dict, `devices` a list of (vendor, GiB or None). Of a vendor one of a few words
+            stays; texts are bounded and lose their paths.
+
+    Raises:
+        ValueError: A name that is not in the table, or a value that is not accepted there.
+    """
