@@ -105,7 +105,9 @@ class Training:
             return [torch.optim.SGD(weights, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)]
         if self.kind == "two":
             return [
-                torch.optim.Adam([{"params": weights[:2], "lr": 2e-3}, {"params": weights[2:4]}], lr=1e-3, amsgrad=True),
+                torch.optim.Adam(
+                    [{"params": weights[:2], "lr": 2e-3}, {"params": weights[2:4]}], lr=1e-3, amsgrad=True
+                ),
                 torch.optim.RMSprop(weights[4:], lr=1e-3, momentum=0.5, centered=True),
             ]
         if self.kind == "lbfgs":
