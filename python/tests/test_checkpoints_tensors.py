@@ -224,12 +224,13 @@ def test_sharded_models_ask_for_a_saver(tmp_path: Path) -> None:
         ({"extra": {"ema": torch.zeros(1)}}, r"extra\['ema'\] is a Tensor"),
         ({"model": [nn.Linear(1, 1)]}, r"model is a list; accepted is a torch\.nn\.Module"),
         ({"keep": 0}, "keep=0"),
+        ({"directory": 3}, "directory is 3; accepted is a path"),
         ({"rank": 2, "world_size": 2}, "rank=2"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(given: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=named):
-        Checkpoints(tmp_path, **{"model": nn.Linear(2, 2), "optimizers": [], **given})
+        Checkpoints(**{"directory": tmp_path, "model": nn.Linear(2, 2), "optimizers": [], **given})
 
 
 @pytest.mark.parametrize("skeleton", [{"!": "wicked"}, {"!": "tensor"}, {"!": "dict", "pairs": [[[], 1]]}, {"!": "float", "value": "x"},
