@@ -14,12 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from argus import _shards
 from argus._unit import Reading, Unit, local, quotas
 
 
 @dataclass
 class Measured:
-    """What a step's tensors came to, on the host. None: not measured."""
+    """What a step's tensors came to, on the host. None: not measured.
+
+    `local` says that parameters are spread over ranks and the norms are of this rank's share; `part` is then what it adds to the
+    sums over all ranks (`_shards.py`), None when these cannot be formed.
+    """
 
     grad_norm: float | None = None
     thirds: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -31,6 +36,11 @@ class Measured:
     found_inf: bool = False
     overflow: bool = False
     stepped: bool = True
+    direction: tuple[float, float, float] | None = (
+        None  # dot product with the previous gradient sample, both squared lengths
+    )
+    local: bool = False
+    part: tuple[float, ...] | None = None
 
 
 def _combine(values: Iterable[float]) -> float:
@@ -62,6 +72,7 @@ class Gather:
         self._on_error = on_error
         self._signature: tuple[Any, ...] = ()
         self._units: list[list[Unit]] = [[] for _ in range(max(1, len(self._optimizers)))]
+        self._spread = False
         self._looks_for_scaler = 3 if scaler is None else 0
         self._handles: list[Any] = []
         self._rates: dict[int, Any] = {}
@@ -162,18 +173,30 @@ class Gather:
                         ordered.setdefault(id(p), p)
         if not self._optimizers:
             owners = dict.fromkeys(ordered, 0)
-        watched = [p for key, p in ordered.items() if key in owners and local(p).numel() > 0]
-        entries = quotas([local(p).numel() for p in watched])
-        members: dict[tuple[int, torch.device], tuple[list[Tensor], list[int], list[int]]] = {}
-        for position, (p, quota) in enumerate(zip(watched, entries, strict=True)):
-            key = (owners[id(p)], local(p).device)
+        owned = [p for key, p in ordered.items() if key in owners]
+        # A rank may hold nothing of a parameter; the thirds count it, for they mean the same parameters on all ranks.
+        watched = [(p, i * 3 // len(owned)) for i, p in enumerate(owned) if local(p).numel() > 0]
+        entries = quotas([local(p).numel() for p, _ in watched])
+        copies = self._copies(owned)
+        members: dict[tuple[int, torch.device, int | None], tuple[list[Tensor], list[int], list[int]]] = {}
+        for (p, third), quota in zip(watched, entries, strict=True):
+            key = (owners[id(p)], local(p).device, copies.get(id(p)))
             parameters, thirds, unit_quotas = members.setdefault(key, ([], [], []))
             parameters.append(p)
-            thirds.append(position * 3 // len(watched))
+            thirds.append(third)
             unit_quotas.append(quota)
         self._units = [[] for _ in range(max(1, len(self._optimizers)))]
-        for (owner, _), (parameters, thirds, unit_quotas) in members.items():
-            self._units[owner].append(Unit(parameters, thirds, unit_quotas))
+        for (owner, _, shared), (parameters, thirds, unit_quotas) in members.items():
+            self._units[owner].append(Unit(parameters, thirds, unit_quotas, shared))
+
+    def _copies(self, parameters: Sequence[Tensor]) -> dict[int, int | None]:
+        """On how many ranks each parameter's local part lies, by id; empty when every rank holds all of them."""
+        self._spread = any(_shards.is_spread(p) for p in parameters)
+        if not self._spread or not torch.distributed.is_initialized():
+            return {}
+        world_size = torch.distributed.get_world_size()
+        flat = _shards.fsdp1_copies(self._model, world_size)
+        return {id(p): _shards.copies(p, world_size, flat) for p in parameters}
 
     # Handing over.
 
@@ -214,9 +237,16 @@ class Gather:
             leaves.append(scale.detach())
         self._stepped.clear()
         self._rates.clear()
+        spread = self._spread
 
         def decode(values: list[Any]) -> Measured:
-            measured = _join([(reading, values[start:end]) for _, reading, start, end in decoders])
+            readings = [(reading, values[start:end]) for _, reading, start, end in decoders]
+            measured = _join(readings)
+            measured.local = spread
+            if spread:
+                measured.part = _shards.part_of(
+                    [(_join([each]), unit.copies) for each, (unit, *_) in zip(readings, decoders, strict=True)]
+                )
             measured.stepped = stepped or not self._optimizers
             if scale_at is not None:
                 measured.loss_scale = float(values[scale_at])
@@ -270,6 +300,8 @@ def _join(readings: Sequence[tuple[Reading, list[Any]]]) -> Measured:
         measured.grad_norm = _combine(x for part in by_third for x in part)
         measured.overflow = not math.isfinite(measured.grad_norm)
     length = _combine(last_norms) * _combine(norms)
+    if dots:
+        measured.direction = (sum(dots), sum(x * x for x in last_norms), sum(x * x for x in norms))
     if dots and length > 0 and math.isfinite(length) and math.isfinite(sum(dots)):
         measured.similarity = max(-1.0, min(1.0, sum(dots) / length))
     if updates:

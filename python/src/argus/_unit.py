@@ -99,9 +99,13 @@ class Unit:
         parameters: The parameters, in depth order.
         thirds: For each, which third of the depth it lies in: 0, 1 or 2.
         quotas: For each, how many entries of it the weight sample takes.
+        copies: On how many ranks these very entries lie, where a model is spread over ranks; None when that is not known.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], thirds: Sequence[int], quotas: Sequence[int]) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], thirds: Sequence[int], quotas: Sequence[int], copies: int | None = None
+    ) -> None:
+        self.copies = copies
         self._parameters = list(parameters)
         self._thirds = list(thirds)
         self._strides = [_stride_for(local(p).numel(), q) for p, q in zip(parameters, quotas, strict=True)]
