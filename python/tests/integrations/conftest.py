@@ -13,3 +13,19 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     KERAS_BACKEND="torch",
 )
+
+from collections.abc import Iterator  # noqa: E402
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def argus_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs are kept in a folder of this session."""
+    before = os.environ.get("ARGUS_HOME")
+    os.environ["ARGUS_HOME"] = str(tmp_path_factory.mktemp("argus-home"))
+    yield
+    if before is None:
+        del os.environ["ARGUS_HOME"]
+    else:
+        os.environ["ARGUS_HOME"] = before

@@ -94,7 +94,11 @@ class ArgusCallback(keras.callbacks.Callback):
         steps = self.params.get("steps")
         epoch = self._epoch + (batch + 1) / steps if steps else float(self._epoch)
         self._run.on_step_end(
-            step=self._step, epoch=epoch, accumulation_steps=view.accumulation, step_skipped=not stepped
+            step=self._step,
+            epoch=epoch,
+            accumulation_steps=view.accumulation,
+            loss_scale=view.loss_scale(),
+            step_skipped=not stepped,
         )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -201,7 +205,7 @@ class _StepView(torch.optim.Optimizer):
             if self.accumulation > 1:
                 self._on_norm(self._joined_norm(grads))
             if self._scaler is not None:
-                self.grad_scale = self._scaler.dynamic_scale.value.detach().clone()
+                self.grad_scale = self.loss_scale()
             self._asked = self.param_groups[0]["lr"] = self._rate()
             self._update = functools.partial(original, grads, trainable_variables)
             self.step()
@@ -238,6 +242,10 @@ class _StepView(torch.optim.Optimizer):
         if stepped:
             return True
         return False if self._scaler is not None and not called else None
+
+    def loss_scale(self) -> Any:
+        """The dynamic loss scale in force now, 0-d; None without one."""
+        return None if self._scaler is None else self._scaler.dynamic_scale.value.detach().clone()
 
     def state_dict(self) -> dict[str, Any]:
         """Every variable of the Keras optimizer but its rate, as tensors that stay its own."""
