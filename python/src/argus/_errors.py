@@ -1,6 +1,6 @@
 """The exceptions of the package, and the one place that maps the engine's error codes to them.
 
-None of them is ever raised from a call inside the training loop but TrainingPaused, and that only where the user asked for it.
+None of them but `TrainingPaused`, by the user's choice, is ever raised from a call inside the training loop.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ class ArgusError(Exception):
         super().__init__(message)
         self.field = field
         self.hint = hint
+
+
+class TrainingPaused(ArgusError):
+    """A pause was asked for and the user chose `on_pause="raise"`: the only exception that leaves `Watch.step`."""
 
 
 class UsageError(ArgusError, TypeError):
