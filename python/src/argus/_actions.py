@@ -153,7 +153,6 @@ class Actions:
         self.errors = 0
         # Once each: ids rise within a run, so the newest planned says which have been.
         self._planned_id = 0
-        self._command = ""
         self._decided_step: int | None = None
         self._hot = 0
         self._calm = 0
@@ -177,7 +176,9 @@ class Actions:
         """What the learning rates of the schedule are multiplied by now."""
         return 1.0 if self._lr_scale is None else self._lr_scale.factor
 
-    def act(self, decision: Decision | None, step: int, named: Sequence[Any] | None = None) -> ActionResult:
+    def act(
+        self, decision: Decision | None, step: int, named: Sequence[Any] | None = None, command: str = ""
+    ) -> ActionResult:
         """Does what the decision asks for, if anything.
 
         Args:
@@ -185,13 +186,16 @@ class Actions:
                 came, or this is not the rank that decides); nothing is concluded from that.
             step: The optimizer step that has just been taken.
             named: Ids of the samples the decision names (`spike_samples`), not positions; None when there are no ids.
+            command: PAUSE or STOP when a person asked for it, given once; else empty.
         """
         result = ActionResult()
         try:
             plan = None
-            if decision is not None:
+            if command:
+                plan = self._as_it_is(0, command, "asked for by a person")
+            elif decision is not None and self._auto:
                 plan = self._plan(decision, step, named or ())
-            if self._agree is not None and self._auto:
+            if self._agree is not None:
                 plan = self._agree(plan, step)
             if plan is not None:
                 self._carry_out(plan, decision, step, result)
@@ -212,9 +216,6 @@ class Actions:
     # What is to be done.
 
     def _plan(self, decision: Decision, step: int, named: Sequence[Any]) -> Plan | None:
-        command = self._commanded(decision)
-        if command is not None or not self._auto:
-            return command
         if decision.step != self._decided_step:  # the same one again is no further observation
             self._decided_step = decision.step
             self._hot = self._hot + 1 if decision.harm_pressure >= 2 else 0
@@ -222,16 +223,6 @@ class Actions:
             self._calm = self._calm + 1 if calm else 0
         asked = self._recommended(decision, step, named)
         return asked if asked is not None else self._give_back(decision)
-
-    def _commanded(self, decision: Decision) -> Plan | None:
-        """A person's PAUSE or STOP: in MANUAL too, and once however often the answer comes."""
-        r = decision.recommendation
-        ours = r is not None and r.kind == "PAUSE"
-        command = decision.action if decision.action in ("PAUSE", "STOP") and not ours else ""
-        before, self._command = self._command, command
-        if not command or command == before:
-            return None
-        return self._as_it_is(0, command, "asked for by a person")
 
     def _recommended(self, decision: Decision, step: int, named: Sequence[Any]) -> Plan | None:
         r = decision.recommendation
