@@ -113,6 +113,7 @@ void Core::conclude(const Context& c) {
   d.action = advice.signal == CheckpointSignal::kNone ? Action::kContinue : Action::kCheckpoint;
   advisor.observe(c, {d.harm_pressure, episodes.confirmed(), episodes.ghost(), d.anchor, d.spike_count > 0});
   advisor.answer(d);
+  if (const auto onset = advisor.goes_back_before()) d.anchor = checkpoints.anchor_before(*onset);
 }
 
 }  // namespace
