@@ -273,7 +273,7 @@ class Actions:
         if r.kind == "REDUCE_LR" and not 0.0 < factor < 1.0 or factor <= 0.0 or not math.isfinite(factor):
             return replace(plan, refused=f"a factor of {number(factor)} is not one to {r.kind} by")
         asked = min(1.0, max(_floor() / self._guard, self._asked * factor))
-        if asked == self._asked and r.kind == "REDUCE_LR":
+        if r.kind == "REDUCE_LR" and asked * self._guard > 0.999 * scale.factor:
             return replace(plan, refused=f"the rate is at its floor, {number(scale.factor)} of its schedule")
         return replace(plan, asked=asked)
 
