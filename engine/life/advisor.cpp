@@ -39,6 +39,14 @@ bool data_side(const Context& c) {
          c.active(SignalKind::kEntropyDrift) || c.active(SignalKind::kConfidenceCollapse);
 }
 
+/// Nothing speaks but that the weights stand still. A segment that begins inside an accident of the learning rate takes
+/// its end for that.
+bool only_starved(const Context& c) {
+  constexpr std::uint32_t kStarving = 1u << static_cast<unsigned>(SignalKind::kVanishingGradients) |
+                                      1u << static_cast<unsigned>(SignalKind::kTrainingStagnation);
+  return c.active_mask() != 0 && (c.active_mask() & ~kStarving) == 0;
+}
+
 /// What to try, in order, for the pattern of active signals.
 std::span<const Lever> ladder(const Context& c, const Advisor::Situation& now) {
   if (c.view.t.nonfinite) return kNonFinite;
@@ -124,7 +132,13 @@ void Advisor::propose(const Context& c, const Situation& now, Lever lever) {
   above_ = 0;
   again_ = 0;
   const std::optional<Band> band = expected_loss(c.view.t);
-  ceiling_ = band ? static_cast<float>(2.0 * band->high - band->low) : std::numeric_limits<float>::infinity();
+  ceiling_ = std::numeric_limits<float>::infinity();
+  if (!band) return;
+  // One width above what was expected now, and above the anchor's own loss: it may lie further up a falling curve.
+  const double width = band->high - band->low;
+  double level = band->high;
+  if (std::isfinite(now.anchor->train_loss)) level = std::max(level, now.anchor->train_loss);
+  ceiling_ = static_cast<float>(level + width);
 }
 
 void Advisor::propose_again(const Context& c) {
@@ -211,7 +225,7 @@ void Advisor::watch(const Context& c, const Situation& now) {
     above_ = static_cast<std::int16_t>(std::max(0, above_ + (above ? 1 : -1)));
   }
   if (rolled_back && above_ >= kAbove << again_) return fail();
-  if (elapsed <= kSettling) return;
+  if (elapsed <= kSettling || (rolled_back && only_starved(c))) return;
   if (c.fused >= 2) ++hopeless_;
   const bool passed = c.step.step > must_pass_step_ || elapsed >= 4 * kPatience;
   if (calm_ >= kRecovered && !now.confirmed && !c.calibrating && passed && !(rolled_back && above_ > 0)) {

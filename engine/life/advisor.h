@@ -42,9 +42,19 @@ class Advisor {
     bool named_samples = false;
   };
   void observe(const Context& c, const Situation& now);
-  /// The onset that the rollback recommended again goes back before, on the answer that makes the client act.
-  std::optional<std::int64_t> goes_back_before() const {
-    return act_now_ && repeats() ? std::optional(collapse_step_) : std::nullopt;
+  /// A rollback recommended again, on the answer that makes the client act: its anchor and the onset it is before.
+  struct Repeat {
+    std::int64_t anchor_step;
+    std::int64_t collapse_step;
+  };
+  std::optional<Repeat> repeat_now() const {
+    if (!act_now_ || !repeats()) return std::nullopt;
+    return Repeat{current_.anchor_step, collapse_step_};
+  }
+  /// A rollback is done and not yet known to have helped: what follows it is certified by nothing.
+  bool judges_a_rollback() const {
+    return present_ && lever_ == Lever::kRollback &&
+           (current_.state == LoopState::kApplied || current_.state == LoopState::kWatching);
   }
   /// Writes recommendation, intervention, action, lr_factor, reset_optimizer and suggested_lr.
   void answer(Decision& d) const;

@@ -316,6 +316,17 @@ TEST(Advisor, CallsARollbackRecoveredOnlyWithTheLossWhereItWas) {
   EXPECT_EQ(loop.resets_, 1);
 }
 
+TEST(Advisor, DoesNotTakeTheEndOfARateAccidentForAFailedRollback) {
+  Loop loop(ControlMode::kAuto);
+  loop.learn_the_level();
+  loop.anchor_ = Anchor{40, 60, AnchorMethod::kCertifiedCalm, 1.0, 1.0};
+  loop.alarm(3, kExplosion);
+  ASSERT_TRUE(loop.next().reset_optimizer);
+  loop.alarm(3, {SignalKind::kTrainingStagnation});
+  loop.next(200);
+  EXPECT_EQ(loop.resets_, 1);
+}
+
 TEST(Advisor, DoesNotRepeatARollbackTheClientCouldNotDo) {
   Loop loop(ControlMode::kAuto);
   loop.learn_the_level();

@@ -295,10 +295,10 @@ class Actions:
             return replace(plan, refused="there are no checkpoints: none were asked for with checkpoint_dir")
         if self._rollbacks >= ROLLBACKS_MAX:
             return replace(plan, refused=f"{ROLLBACKS_MAX} rollbacks have been made in this run")
-        if decision.anchor is not None:
-            before = decision.anchor.collapse_step
+        if r.anchor_step is not None:
+            before = r.anchor_step + 1
         else:
-            before = (r.anchor_step if r.anchor_step is not None else decision.step) + 1
+            before = decision.anchor.collapse_step if decision.anchor is not None else decision.step
         found = self._checkpoints.anchor(before)
         if found is not None and found.step == self._last_anchor and self._same_anchor >= SAME_ANCHOR_MAX:
             found = self._checkpoints.anchor(found.step)
@@ -329,6 +329,9 @@ class Actions:
         return replace(self._as_it_is(r.id, r.kind, ""), ids=ids, more=True) if ids else None
 
     def _give_back(self, decision: Decision) -> Plan | None:
+        r = decision.recommendation
+        if r is not None and r.kind == "ROLLBACK" and r.state in ("proposed", "applied", "watching"):
+            return None  # it is not known yet whether it helped
         if self._guard < 1.0 and self._calm >= self._guard_waits and decision.step > self._guard_until_step:
             plan = self._as_it_is(self._guard_id, "RESTORE_LR", f"{self._calm} calm observations")
             guard = self._guard * GIVE_BACK
