@@ -6,6 +6,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -41,9 +42,12 @@ class World:
 
     def __init__(self, size: int, timing: Timing = QUICK, auto: int | None = None) -> None:
         self.server: Any = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        # The store as each rank's process group would hold it: a client, which outlives the server.
+        port, patience = self.server.port, timedelta(seconds=2)
+        self.group: Any = dist.TCPStore("localhost", port, is_master=False, wait_for_workers=False, timeout=patience)
         self.lines: list[str] = []
         self.ranks = [
-            Ranks(rank, size, source=lambda: self.server, timing=timing, say=self.lines.append, session="test")
+            Ranks(rank, size, source=lambda: self.group, timing=timing, say=self.lines.append, session="test")
             for rank in range(size)
         ]
         self.objections: dict[int, str] = {}
@@ -299,12 +303,23 @@ def test_the_store_holds_one_value_a_rank_however_long_it_runs(make_world: Calla
     assert len(world.ranks[0]._shards) <= 256
 
 
+def test_the_end_of_the_process_group_is_the_quiet_end_of_the_thread(make_world: Callable[..., World]) -> None:
+    world = make_world(2)
+    until(lambda: world.ranks[0].collected().heard == 2)
+    world.group = world.server = None
+    until(lambda: not any(ranks._courier.alive() for ranks in world.ranks))
+    assert (world.lines, world.ranks[0].errors) == ([], 0)
+    world.publish_all(1)
+    world.agreements[0].propose("r1", {"kind": "REDUCE_LR"}, 1)
+    assert [r.reason for r in world.agreements[0].take_refused()] == ["the process group is gone"]
+
+
 def test_a_store_that_dies_is_said_once_and_training_goes_on(make_world: Callable[..., World]) -> None:
     world = make_world(2)
     until(lambda: world.ranks[0].collected().heard == 2)
     world.server = None
     world.publish_all(0)
-    until(lambda: world.ranks[0].errors >= 3)
+    until(lambda: world.ranks[0].errors >= 2)
     assert len(world.lines) == 1, world.lines
     assert world.ranks[0].publish(9, non_finite=True, step_time_s=0.1) == (0, 9)
 

@@ -34,6 +34,10 @@ class Errand(Protocol):
     def cut_off(self, error: Exception) -> None: ...
 
 
+class _Ended(Exception):
+    """The process group was destroyed."""
+
+
 class Courier:
     """Runs an errand over an own connection to the default group's store, in a thread of its own.
 
@@ -64,7 +68,7 @@ class Courier:
         self._awake.set()
 
     def alive(self) -> bool:
-        """Whether the thread runs (it does not in a forked child)."""
+        """Whether the thread runs: not once the process group is gone, nor in a forked child."""
         return self._thread.is_alive() and os.getpid() == self._pid
 
     def close(self, timeout_s: float) -> None:
@@ -84,7 +88,11 @@ class Courier:
                     failures = 0
                     self._deliver(store)
                     return
+            except _Ended:
+                return
             except Exception as error:
+                if self._source() is None:
+                    return  # the group's store went with the group: that is no failure
                 self._errand.cut_off(error)
                 failures += 1
             if self._closing.wait(_RETRY_S[min(failures, len(_RETRY_S) - 1)] if failures else 0.05):
@@ -105,7 +113,7 @@ class Courier:
         dist: Any = importlib.import_module("torch.distributed")
         base = self._source()
         if base is None:
-            raise RuntimeError("the process group is gone")
+            raise _Ended
         inner = base
         while isinstance(inner, dist.PrefixStore):
             inner = inner.underlying_store
@@ -146,7 +154,10 @@ def default_store() -> Any:
         return None
     from torch.distributed import distributed_c10d
 
-    return distributed_c10d._get_default_store()
+    try:
+        return distributed_c10d._get_default_store()
+    except (KeyError, ValueError):  # while another thread destroys the group
+        return None
 
 
 def steady_s() -> float:

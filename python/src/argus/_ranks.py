@@ -26,7 +26,7 @@ from argus._roll import RankNews, RollCall, Timing, describe
 _SHARDS_KEPT = 256
 #: Parts of sums that are said again in each record: those of the last intervals, and some in any case.
 _SHARDS_AGAIN = 8
-_INTERVALS_AGAIN = 10
+_INTERVALS_AGAIN = 5
 _STEP_TIMES_KEPT = 16
 _CLOSE_S = 2.0
 #: Lines about silent ranks, at most: a thousand ranks may fall silent one by one.
@@ -67,7 +67,11 @@ class Ranks:
         self._say = say
         self._said: set[str] = set()
         self._lock = threading.Lock()
-        self._record = Record()
+        self._calls = 0
+        self._step = -1
+        self._non_finite = 0
+        self._non_finite_step = -1
+        self._left = False
         self._fresh = True
         self._generation = 0
         self._shards: deque[tuple[float, ShardEntry]] = deque(maxlen=_SHARDS_KEPT)
@@ -78,6 +82,8 @@ class Ranks:
         # The courier's thread alone.
         self._roll: RollCall | None = None
         self._written_at = -math.inf
+        self._standing: dict[str, Any] = {}
+        self._beat = 0
         self._latency_s = 0.0
         self._silences: set[int] = set()
         # Every rank runs the same program, so the count is the same on all of them, and no key of an earlier watch is met.
@@ -115,21 +121,18 @@ class Ranks:
             The generation and the number of the step, by which its sums are known in `RankNews.joined`.
         """
         with self._lock:
-            old = self._record
-            if step < old.step:
+            if step < self._step:
                 self._generation += 1
             key = (self._generation, step)
             if 0 < step_time_s < math.inf:
                 self._step_times.append(step_time_s)
             if shard_squares is not None:
                 self._shards.append((steady_s(), ShardEntry(*key, shard_squares)))
-            self._record = replace(
-                old,
-                calls=old.calls + 1,
-                step=step,
-                non_finite=old.non_finite + non_finite,
-                non_finite_step=step if non_finite else old.non_finite_step,
-            )
+            self._calls += 1
+            self._step = step
+            if non_finite:
+                self._non_finite += 1
+                self._non_finite_step = step
             self._fresh = True
         if non_finite:
             self._courier.wake()
@@ -168,13 +171,15 @@ class Ranks:
         self._closed = True
         atexit.unregister(self._at_exit)
         with self._lock:
-            self._record = replace(self._record, left=True)
+            self._left = True
             self._fresh = True
         self._courier.close(_CLOSE_S)
 
     def _blocker(self) -> str | None:
         """Why no action can be agreed now."""
         roll, agreement = self._roll, self._agreement
+        if not self._courier.alive():
+            return "the process group is gone"
         if roll is None or agreement is None:
             return "the other ranks are not reached yet"
         with self._lock:
@@ -195,7 +200,7 @@ class Ranks:
     def _lead_steps(self) -> int:
         """Steps in which a proposal, all answers and the decision have gone round with time to spare."""
         timing = self._timing
-        lead_s = 2 * self.interval_s + 4 * timing.quick_s + 20 * self._latency_s + 0.1
+        lead_s = 2 * self.interval_s + 4 * timing.quick_s + 10 * self._latency_s + 0.1
         with self._lock:
             step_s = statistics.median(self._step_times) if self._step_times else 0.001
         return math.ceil(lead_s / max(step_s, 1e-5)) + 3
@@ -237,20 +242,27 @@ class Ranks:
     def _write(self, store: Store, agreement: Agreement | None, now: float) -> None:
         standing = agreement.standing() if agreement is not None else {}
         with self._lock:
-            if standing and any(getattr(self._record, name) != value for name, value in standing.items()):
-                self._record = replace(self._record, **standing)
-                self._fresh = True
-            if not self._fresh and now - self._written_at < self._timing.heartbeat_s:
+            same = not self._fresh and standing == self._standing
+            if same and now - self._written_at < self._timing.heartbeat_s:
                 return
-            median = statistics.median(self._step_times) if self._step_times else 0.0
-            self._record = replace(self._record, beat=self._record.beat + 1, step_time_s=median)
             # A record replaces the last one: what rank 0 may not have read yet is said again.
             while len(self._shards) > _SHARDS_AGAIN and self._shards[0][0] < now - _INTERVALS_AGAIN * self.interval_s:
                 self._shards.popleft()
-            record = replace(self._record, shards=tuple(entry for _, entry in self._shards))
+            self._beat += 1
+            record = Record(
+                beat=self._beat,
+                calls=self._calls,
+                step=self._step,
+                step_time_s=statistics.median(self._step_times) if self._step_times else 0.0,
+                non_finite=self._non_finite,
+                non_finite_step=self._non_finite_step,
+                left=self._left,
+                shards=tuple(entry for _, entry in self._shards),
+                **standing,
+            )
             self._fresh = False
         store.set(_key(self.rank), record.pack())
-        self._written_at = now
+        self._written_at, self._standing = now, standing
 
     def _read(self, store: Store, roll: RollCall, agreement: Agreement | None) -> None:
         values = store.multi_get([_key(rank) for rank in range(self.world_size)])
