@@ -171,8 +171,8 @@ def plain_norms(steps: int, world: int) -> list[dict[str, float]]:
     return out
 
 
-def sharded_norms(model: nn.Module, steps: int, rank: int, ranks: Ranks) -> list[dict[str, Any]]:
-    """What rank 0 joins of what the ranks measured; on the others nothing."""
+def sharded_norms(model: nn.Module, steps: int, rank: int, ranks: Ranks, data_rank: int) -> list[dict[str, Any]]:
+    """What rank 0 joins of what the ranks measured on the batches of `data_rank`; on the others nothing."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     failures: list[Exception] = []
     gather = Gather(model, [optimizer], None, measure=True, on_error=failures.append)
@@ -190,7 +190,7 @@ def sharded_norms(model: nn.Module, steps: int, rank: int, ranks: Ranks) -> list
 
     for step in range(steps):
         optimizer.zero_grad()
-        model(batch(step, rank)).square().mean().backward()
+        model(batch(step, data_rank)).square().mean().backward()
         optimizer.step()
         leaves, decode, _ = gather.hand_over()
         measured = decode([leaf.tolist() for leaf in leaves])
@@ -216,11 +216,11 @@ def fsdp(rank: int, world: int, store: Any) -> dict[str, Any]:
     results: dict[str, Any] = {"plain": plain_norms(steps, world), "world": world}
     sessions: list[Ranks] = []
 
-    def run(name: str, model: nn.Module) -> None:
+    def run(name: str, model: nn.Module, data_rank: int = rank) -> None:
         ranks = Ranks.discover(QUICK)
         assert ranks is not None
         sessions.append(ranks)
-        results[name] = sharded_norms(model, steps, rank, ranks)
+        results[name] = sharded_norms(model, steps, rank, ranks, data_rank)
 
     for name, shape in (("fully_shard", (world,)), ("hybrid", (world, 1))):
         mesh = dist.init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard")[-len(shape) :])
@@ -229,6 +229,11 @@ def fsdp(rank: int, world: int, store: Any) -> dict[str, Any]:
             if isinstance(layer, nn.Linear):
                 fully_shard(layer, mesh=mesh)
         run(name, fully_shard(model, mesh=mesh))
+    # One layer is sharded, the others are whole on every rank, which all see the same batches.
+    model = make()
+    fully_shard(model[2], mesh=dist.init_device_mesh("cpu", (world,)))
+    run("partly", model, data_rank=0)
+    results["plain of rank 0"] = plain_norms(steps, 1)
     for name, originals in (("fsdp1 flat", False), ("fsdp1 original", True)):
         run(name, FullyShardedDataParallel(make(), use_orig_params=originals, device_id=torch.device("cpu")))
     dist.barrier()

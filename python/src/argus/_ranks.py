@@ -31,6 +31,8 @@ _STEP_TIMES_KEPT = 16
 _CLOSE_S = 2.0
 #: Lines about silent ranks, at most: a thousand ranks may fall silent one by one.
 _SILENCES_SAID_MAX = 8
+_RUN = "run"
+_ENDED = "ended"
 _sessions = itertools.count(1)
 
 
@@ -77,6 +79,8 @@ class Ranks:
         self._shards: deque[tuple[float, ShardEntry]] = deque(maxlen=_SHARDS_KEPT)
         self._step_times: deque[float] = deque(maxlen=_STEP_TIMES_KEPT)
         self._news = RankNews()
+        self._run_id = ""
+        self._run_id_known = threading.Event()
         self._agreement: Agreement | None = None
         self._closed = False
         # The courier's thread alone.
@@ -86,6 +90,7 @@ class Ranks:
         self._beat = 0
         self._latency_s = 0.0
         self._silences: set[int] = set()
+        self._ended = False  # rank 0 has closed its watch: nobody listens any more
         # Every rank runs the same program, so the count is the same on all of them, and no key of an earlier watch is met.
         self._courier = Courier(rank, f"argus/{session or next(_sessions)}", self, source)
         self._at_exit = _close_at_exit(self)
@@ -164,8 +169,23 @@ class Ranks:
             self._courier.wake()
         return self._agreement
 
+    def common_run_id(self, own: str, wait_s: float = 10.0) -> str:
+        """Rank 0's run id, on all ranks. To be called before the loop: the others wait for rank 0's call, `wait_s` at most.
+
+        Args:
+            own: On rank 0 the run id; on the others what is used when rank 0 is not heard of in time.
+        """
+        if self.reports:
+            self._run_id = own
+            self._courier.wake()
+            return own
+        return self._run_id if self._run_id_known.wait(wait_s) else own
+
     def close(self) -> None:
-        """Says that this rank ends in order and stops the thread. Waits two seconds at most. Safe to call twice."""
+        """Says that this rank ends in order and stops the thread. Waits two seconds at most. Safe to call twice.
+
+        Rank 0 listens for one more second at most until the others have ended too, for what they saw last.
+        """
         if self._closed:
             return
         self._closed = True
@@ -179,7 +199,7 @@ class Ranks:
         """Why no action can be agreed now."""
         roll, agreement = self._roll, self._agreement
         if not self._courier.alive():
-            return "the process group is gone"
+            return "the other ranks are out of reach"
         if roll is None or agreement is None:
             return "the other ranks are not reached yet"
         with self._lock:
@@ -210,6 +230,8 @@ class Ranks:
     def prepare(self, store: Store) -> None:
         """Makes every key that is read later, so that no read waits for one; takes up the roll."""
         prepare_agreements(store)
+        for key in (_RUN, _ENDED):
+            store.compare_set(key, "", "-")
         if self.reports:
             for rank in range(self.world_size):
                 store.compare_set(_key(rank), "", "-")
@@ -221,6 +243,7 @@ class Ranks:
         """Writes this rank's record, takes part in an agreement, and on rank 0 reads all records."""
         begun = steady_s()
         agreement = self._agreement
+        self._attend(store)
         if agreement is not None:
             agreement.send(store)
         self._write(store, agreement, begun)
@@ -233,11 +256,40 @@ class Ranks:
         busy = agreement is not None and agreement.busy()
         return min(self.interval_s, self._timing.quick_s) if busy else self.interval_s
 
+    def over(self, closing: bool) -> bool:
+        """Whether nothing more is to come: for rank 0 when all that live have ended, for the others when rank 0 has."""
+        if not self.reports:
+            return closing or self._ended
+        if not closing or self._roll is None:
+            return False
+        silent = self._news.silent
+        return all(
+            record is None or record.left or rank in silent or rank == self.rank
+            for rank, record in enumerate(self._roll.records())
+        )
+
     def cut_off(self, error: Exception) -> None:
         """The store was not reached; the courier tries again."""
         self.errors += 1
         if self.reports and not self._closed:
             self._say_once("store", f"no word from the other ranks for now: {_cause(error)}; training goes on")
+
+    def _attend(self, store: Store) -> None:
+        """What rank 0 tells all: the run's id, and that it has ended."""
+        if self.reports:
+            if self._run_id and not self._run_id_known.is_set():
+                store.set(_RUN, self._run_id.encode())
+                self._run_id_known.set()
+            if self._closed:
+                store.set(_ENDED, b"1")
+            return
+        run, ended = store.multi_get([_RUN, _ENDED])
+        if run != b"-" and not self._run_id_known.is_set():
+            self._run_id = run.decode(errors="replace")
+            self._run_id_known.set()
+        if ended != b"-":
+            with self._lock:
+                self._ended = self._left = self._fresh = True
 
     def _write(self, store: Store, agreement: Agreement | None, now: float) -> None:
         standing = agreement.standing() if agreement is not None else {}
