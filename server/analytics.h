@@ -9,7 +9,7 @@
 
 namespace argus::server {
 
-struct AnalyticsEvent {
+struct KeptAnalytics {
   std::string run_id;
   std::string body;  ///< JSON of known fields only, at most a few KiB
 };
@@ -17,6 +17,6 @@ struct AnalyticsEvent {
 /// Reads one event against the allow-list: what is not in it is passed over and never kept. Models of devices are not
 /// in it; a device's vendor becomes one of a few words; texts are bounded and lose their paths.
 /// Errors: those of JsonReader; kInvalid with the field.
-Result<AnalyticsEvent> read_analytics(wire::JsonReader& json, std::string_view body);
+Result<KeptAnalytics> read_analytics(wire::JsonReader& json, std::string_view body);
 
 }  // namespace argus::server

@@ -15,6 +15,7 @@
 #include "wire/json_writer.h"
 #include "wire/object_reader.h"
 #include "wire/step_reader.h"
+#include "wire/strip_paths.h"
 
 namespace argus::server {
 namespace {
@@ -183,7 +184,7 @@ class Ingest {
         wire::cut_text_field("error", c.error, kErrorBytesMax), wire::amount_field("duration_s", c.duration_s)};
     if (Status s = wire::read_object(json_reader(), call.request.body, fields); !s)
       return respond(error_response(s.error()));
-    strip_paths(c.error);
+    wire::strip_paths(c.error);
     c.status = final_status(word, !c.error.empty());
     auto certificate = services_.runs.complete(call.who.owner, c);
     if (!certificate) return respond(error_response(certificate.error()));
@@ -242,7 +243,7 @@ class Ingest {
     w.begin_object();
     for (std::size_t i = 0; i < kNames.size(); ++i) {
       if (texts[i].empty()) continue;
-      strip_paths(texts[i]);
+      wire::strip_paths(texts[i]);
       w.key(kNames[i]);
       w.string(texts[i]);
     }

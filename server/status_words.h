@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "store/store.h"
@@ -16,9 +15,5 @@ std::optional<store::RunStatus> status_from_word(std::string_view word);
 /// How a run ended that says `word`: an unknown word, or RUNNING, is COMPLETED, unless the client reported an error
 /// with it: then FAILED. A run that says it ended has ended, whatever it calls that.
 store::RunStatus final_status(std::string_view word, bool has_error);
-
-/// File paths reduced to their last part: "cannot open /mnt/ada/data/x.bin" -> "cannot open x.bin". Paths tell who
-/// trains, where and on what, which is nobody's to store.
-void strip_paths(std::string& text);
 
 }  // namespace argus::server

@@ -8,12 +8,12 @@
 #include "base/limits.h"
 #include "wire/field_error.h"
 #include "wire/json_values.h"
+#include "wire/step_fields.h"
 #include "wire/words.h"
 
 namespace argus::wire {
 namespace {
 
-constexpr std::array<std::string_view, 5> kMembers = {"id", "kind", "step", "ok", "detail"};
 constexpr std::size_t kRequired = 4;  // the first of them
 
 // Sets one member of the newest entry; what is accepted there when the value is not, else an empty view.
@@ -53,14 +53,14 @@ Status parse_entry(JsonReader& json, const std::string& path, StepMessage& messa
   message.applied_details.emplace_back();
   unsigned seen = 0;
   for (JsonEvent e = json.next(); e == JsonEvent::kKey; e = json.next()) {
-    const auto which =
-        static_cast<std::size_t>(std::find(kMembers.begin(), kMembers.end(), json.text()) - kMembers.begin());
+    const auto which = static_cast<std::size_t>(std::find(kAppliedMembers.begin(), kAppliedMembers.end(), json.text()) -
+                                                kAppliedMembers.begin());
     const JsonEvent v = json.next();
-    if (which == kMembers.size()) {
+    if (which == kAppliedMembers.size()) {
       json.skip(v);
       continue;
     }
-    const std::string place = fmt::format("{}.{}", path, kMembers[which]);
+    const std::string place = fmt::format("{}.{}", path, kAppliedMembers[which]);
     if ((seen >> which & 1u) != 0) return refused(place, "given twice", "each field once");
     seen |= 1u << which;
     const std::string_view accepted = set_member(json, which, v, message);
@@ -68,7 +68,7 @@ Status parse_entry(JsonReader& json, const std::string& path, StepMessage& messa
   }
   for (std::size_t i = 0; i < kRequired; ++i) {
     if ((seen >> i & 1u) == 0)
-      return refused(fmt::format("{}.{}", path, kMembers[i]), "missing", "entries with id, kind, step and ok");
+      return refused(fmt::format("{}.{}", path, kAppliedMembers[i]), "missing", "entries with id, kind, step and ok");
   }
   return {};
 }

@@ -11,6 +11,7 @@
 #include "wire/field_error.h"
 #include "wire/json_values.h"
 #include "wire/step_reader.h"
+#include "wire/utf8.h"
 
 namespace argus::wire {
 namespace {
@@ -19,13 +20,6 @@ constexpr std::size_t kFieldsMax = 64;
 
 ObjectField field(std::string_view name, std::string_view accepted, std::function<bool(JsonReader&, JsonEvent)> take) {
   return {name, false, accepted, std::move(take), {}};
-}
-
-std::string_view cut_at_character(std::string_view text, std::size_t bytes_max) {
-  if (text.size() <= bytes_max) return text;
-  std::size_t end = bytes_max;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // A field that is not here is ignored when read and can not be written.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -146,6 +147,12 @@ inline constexpr FieldSpec kControlFields[] = {
     {"mode", FieldType::kMode},
     {"applied", FieldType::kApplied},
 };
+
+/// Members of an entry of control.applied; the last may be absent.
+inline constexpr std::array<std::string_view, 5> kAppliedMembers = {"id", "kind", "step", "ok", "detail"};
+
+/// Another name for a field of the table: read, never written.
+constexpr bool is_read_only(const FieldSpec& field) { return field.name == "seq_len"; }
 
 /// The fields of a section, in the order in which they are written.
 constexpr std::span<const FieldSpec> fields_of(Section section) {

@@ -20,7 +20,7 @@ class StepWriter {
   void write_section(Section section) {
     w_.begin_object();
     for (const FieldSpec& f : fields_of(section)) {
-      if (f.name != "seq_len") write_field(f);
+      if (!is_read_only(f)) write_field(f);
     }
     w_.end_object();
   }

@@ -16,10 +16,13 @@ struct WatchedEngine {
   engine::Engine engine;
   engine::Scalars scalars;
   bool step_skipped = false;
+  engine::ControlMode mode = engine::ControlMode::kManual;
+  std::int64_t total_steps = 0;
 };
 
 void bind_decision(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_history(nanobind::module_& module);
+void bind_telemetry(nanobind::module_& module);
 
 }  // namespace argus::python

@@ -3,13 +3,18 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "engine/engine.h"
 #include "python/bindings/bindings.h"
@@ -98,9 +103,28 @@ engine::Samples read_samples(const SampleArray& losses, const SampleArray& confi
   return samples;
 }
 
+// (id, kind, step, ok) of one entry of `applied`.
+using AppliedEntry = std::tuple<std::uint64_t, std::string_view, std::int64_t, bool>;
+using AppliedList = std::optional<std::vector<AppliedEntry>>;
+
+std::vector<engine::Applied> read_applied(const AppliedList& entries) {
+  std::vector<engine::Applied> applied;
+  if (!entries.has_value()) return applied;
+  for (const auto& [id, kind, step, ok] : *entries) {
+    std::size_t i = 1;
+    while (i < engine::kInterventionNames.size() && engine::kInterventionNames[i] != kind) ++i;
+    if (i == engine::kInterventionNames.size()) {
+      throw nb::value_error(("applied: no intervention is called '" + std::string(kind) + "'").c_str());
+    }
+    applied.push_back({id, static_cast<engine::InterventionKind>(i), step, ok});
+  }
+  return applied;
+}
+
 int observe(WatchedEngine& self, std::int64_t step, std::uint64_t seq, std::uint64_t segment, std::uint32_t flags,
             const ScalarList& scalars, const SampleArray& losses, const SampleArray& confidences,
-            const SampleArray& margins, const SampleArray& entropies, const SampleArray& correct) {
+            const SampleArray& margins, const SampleArray& entropies, const SampleArray& correct,
+            const AppliedList& applied) {
   if (step < 0) throw nb::value_error("step: an integer of 0 or more is needed");
   engine::Step input;
   input.step = step;
@@ -111,6 +135,10 @@ int observe(WatchedEngine& self, std::int64_t step, std::uint64_t seq, std::uint
   input.is_anchor = (flags & kIsAnchor) != 0;
   input.scalars = read_scalars(scalars);
   input.samples = read_samples(losses, confidences, margins, entropies, correct);
+  const std::vector<engine::Applied> done = read_applied(applied);
+  input.applied = done;
+  input.mode = self.mode;
+  input.total_steps = self.total_steps;
   self.scalars = input.scalars;
   self.step_skipped = input.step_skipped;
   return self.engine.observe(input).harm_pressure;
@@ -144,12 +172,19 @@ void bind_engine(nb::module_& module) {
       "and allocates nothing.")
       .def(
           "__init__",
-          [](WatchedEngine* self, std::string_view family) { new (self) WatchedEngine(Engine(family_of(family))); },
-          "family"_a = "other",
+          [](WatchedEngine* self, std::string_view family, bool automatic, std::int64_t total_steps) {
+            if (total_steps < 0) throw nb::value_error("total_steps: an integer of 0 or more is needed");
+            new (self) WatchedEngine(Engine(family_of(family)));
+            self->mode = automatic ? engine::ControlMode::kAuto : engine::ControlMode::kManual;
+            self->total_steps = total_steps;
+          },
+          "family"_a = "other", "auto"_a = false, "total_steps"_a = 0,
           "`family` is a hint that shortens calibration: transformer, llm, cnn, vision, rnn, mlp, diffusion, rl, gan,\n"
-          "moe, ssm, gnn or other. Unknown words read as other.")
+          "moe, ssm, gnn or other. Unknown words read as other. With `auto` decisions carry what is to be done\n"
+          "(SET_LR, PAUSE, lr_factor, reset_optimizer). `total_steps` is the planned length, 0 when unknown.")
       .def("observe", &observe, "step"_a, "seq"_a, "segment"_a, "flags"_a, "scalars"_a, "losses"_a = nb::none(),
            "confidences"_a = nb::none(), "margins"_a = nb::none(), "entropies"_a = nb::none(), "correct"_a = nb::none(),
+           "applied"_a = nb::none(),
            "Judges one step and learns from it; returns the harm pressure, 0 to 3.\n\n"
            "Args:\n"
            "    step: Optimizer step, 0 or more.\n"
@@ -158,9 +193,11 @@ void bind_engine(nb::module_& module) {
            "    flags: STEP_SKIPPED, LR_RESTARTED and IS_ANCHOR, or-ed.\n"
            "    scalars: One float or None (not measured) for each name in SCALARS.\n"
            "    losses: Per-sample arrays of float64, this one and the following: all that are given of one length,\n"
-           "        at most 65536.\n\n"
+           "        at most 65536.\n"
+           "    applied: (recommendation id, kind, step, ok) of what was done about recommendations since the last\n"
+           "        step.\n\n"
            "Raises:\n"
-           "    ValueError: A count, length or step number out of range. Nothing was observed.")
+           "    ValueError: A count, length, kind or step number out of range. Nothing was observed.")
       .def(
           "decision", [](const WatchedEngine& self) { return self.engine.decision(); },
           "A copy of the newest decision; before the first step a calibrating one.")

@@ -10,4 +10,5 @@ NB_MODULE(_native, module) {
   argus::python::bind_decision(module);
   argus::python::bind_engine(module);
   argus::python::bind_history(module);
+  argus::python::bind_telemetry(module);
 }

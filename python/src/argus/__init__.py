@@ -18,10 +18,12 @@ from argus._errors import (
     InvalidError,
     MalformedError,
     TooLargeError,
+    TrainingPaused,
     UnavailableError,
     UnsupportedError,
     UsageError,
 )
+from argus._filter import FilteredSampler
 from argus._native import (
     ENGINE_VERSION,
     Anchor,
@@ -32,6 +34,7 @@ from argus._native import (
     Note,
     Recommendation,
     Signal,
+    explain_telemetry,
 )
 from argus._samples import PerSample, per_sample
 from argus._watch import Watch, watch
@@ -43,6 +46,7 @@ __all__ = [
     "Decision",
     "Engine",
     "Episode",
+    "FilteredSampler",
     "History",
     "InvalidError",
     "MalformedError",
@@ -51,10 +55,12 @@ __all__ = [
     "Recommendation",
     "Signal",
     "TooLargeError",
+    "TrainingPaused",
     "UnavailableError",
     "UnsupportedError",
     "UsageError",
     "Watch",
+    "explain_telemetry",
     "per_sample",
     "watch",
 ]

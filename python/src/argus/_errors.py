@@ -48,6 +48,20 @@ class UnsupportedError(ArgusError):
     """A version or format this build does not know."""
 
 
+class TrainingPaused(ArgusError):
+    """AUTO, or a person through the server, pauses the run. Raised from `watch.step` with `on_pause="raise"` alone.
+
+    The step it was raised from is complete and recorded: save what you like and end, or catch it and go on.
+
+    Attributes:
+        step: The optimizer step after which it was asked for.
+    """
+
+    def __init__(self, message: str, *, step: int = -1) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 _BY_CODE: dict[int, type[ArgusError]] = {
     1: MalformedError,
     2: InvalidError,

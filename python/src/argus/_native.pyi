@@ -2,6 +2,7 @@
 The native half of argus: the engine, its decisions and the history of a watched run.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import numpy
@@ -202,7 +203,9 @@ class Decision:
 
     @property
     def action(self) -> str:
-        """CONTINUE or CHECKPOINT here: the engine is not asked to act."""
+        """
+        CONTINUE or CHECKPOINT; in AUTO also SET_LR and PAUSE; PAUSE and STOP when a person asked for it.
+        """
 
     @property
     def intervention(self) -> str:
@@ -213,6 +216,24 @@ class Decision:
         """The recommendation in full, or None."""
 
     @property
+    def lr_factor(self) -> float | None:
+        """
+        AUTO, with action SET_LR: multiply the rate in force by this, once; None otherwise.
+        """
+
+    @property
+    def reset_optimizer(self) -> bool:
+        """
+        AUTO: forget the optimizer's state, and with a ROLLBACK restore the anchor.
+        """
+
+    @property
+    def suggested_lr(self) -> float | None:
+        """
+        With reset_optimizer: the rate to go on with; None when the rate is not known.
+        """
+
+    @property
     def checkpoint_signal(self) -> str:
         """
         NONE, SAVE (a certified healthy moment) or SAVE_NOW (freeze what you have).
@@ -221,6 +242,14 @@ class Decision:
     @property
     def checkpoint_reason(self) -> str:
         """Why, in words; empty for NONE."""
+
+    @property
+    def checkpoint_slot(self) -> int:
+        """With SAVE: the place in the ring, 0 up."""
+
+    @property
+    def proactive_anchor(self) -> bool:
+        """The step of this SAVE may become an anchor."""
 
     @property
     def anchor(self) -> Anchor | None:
@@ -244,13 +273,14 @@ class Engine:
     and allocates nothing.
     """
 
-    def __init__(self, family: str = 'other') -> None:
+    def __init__(self, family: str = 'other', auto: bool = False, total_steps: int = 0) -> None:
         """
         `family` is a hint that shortens calibration: transformer, llm, cnn, vision, rnn, mlp, diffusion, rl, gan,
-        moe, ssm, gnn or other. Unknown words read as other.
+        moe, ssm, gnn or other. Unknown words read as other. With `auto` decisions carry what is to be done
+        (SET_LR, PAUSE, lr_factor, reset_optimizer). `total_steps` is the planned length, 0 when unknown.
         """
 
-    def observe(self, step: int, seq: int, segment: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> int:
+    def observe(self, step: int, seq: int, segment: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, applied: Sequence[tuple[int, str, int, bool]] | None = None) -> int:
         """
         Judges one step and learns from it; returns the harm pressure, 0 to 3.
 
@@ -262,9 +292,11 @@ class Engine:
             scalars: One float or None (not measured) for each name in SCALARS.
             losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
                 at most 65536.
+            applied: (recommendation id, kind, step, ok) of what was done about recommendations since the last
+                step.
 
         Raises:
-            ValueError: A count, length or step number out of range. Nothing was observed.
+            ValueError: A count, length, kind or step number out of range. Nothing was observed.
         """
 
     def decision(self) -> Decision:
@@ -321,3 +353,28 @@ class History:
 
     names: Final[tuple[str, ...]] = ...
     """The names of all columns."""
+
+def explain_telemetry(*, json: bool = False) -> str:
+    """
+    Everything argus can send from a training process: each field of both streams and of the other calls, with
+    type, meaning and an example; from the tables that the program itself writes by.
+
+    Args:
+        json: One JSON object for scripts instead of text for people.
+    """
+
+def analytics_event(run_id: str, event: str, ts: float, fields: dict[str, object]) -> str:
+    """
+    The JSON of one event of the second stream.
+
+    Args:
+        run_id: 1 to 128 characters of [A-Za-z0-9._:-].
+        event: run_start, heartbeat, milestone or run_end.
+        ts: Seconds since 1970.
+        fields: By the names of the table; None is left out, and so is what this kind of event does not carry.
+            `versions` is a dict, `devices` a list of (vendor, GiB or None). Of a vendor one of a few words
+            stays; texts are bounded and lose their paths.
+
+    Raises:
+        ValueError: A name that is not in the table, or a value that is not accepted there.
+    """
