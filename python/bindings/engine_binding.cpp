@@ -1,5 +1,4 @@
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -9,7 +8,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -19,6 +17,7 @@
 #include "engine/engine.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/scalar_names.h"
+#include "python/bindings/step_arguments.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -28,14 +27,6 @@ namespace {
 
 using engine::Engine;
 using engine::ModelFamily;
-using SampleArray = std::optional<nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>>;
-
-using ScalarList = nb::typed<nb::list, std::optional<double>>;
-
-// Bits of `flags` in Engine.observe.
-constexpr std::uint32_t kStepSkipped = 1u;
-constexpr std::uint32_t kLrRestarted = 2u;
-constexpr std::uint32_t kIsAnchor = 4u;
 
 constexpr std::array<std::pair<std::string_view, ModelFamily>, 13> kFamilies = {{
     {"transformer", ModelFamily::kTransformer},
@@ -59,48 +50,6 @@ ModelFamily family_of(std::string_view word) {
     if (name == word) return family;
   }
   return ModelFamily::kOther;
-}
-
-// argus._errors is the one place that maps codes to exception classes.
-[[noreturn]] void raise(const Error& error) {
-  const nb::object exception =
-      nb::module_::import_("argus._errors")
-          .attr("from_native")(static_cast<int>(error.code), error.message, error.field, error.hint);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
-  throw nb::python_error();
-}
-
-engine::Scalars read_scalars(const ScalarList& values) {
-  if (values.size() != engine::kFieldCount) {
-    throw nb::value_error("scalars: one entry for each name in SCALARS is needed, a float or None");
-  }
-  engine::Scalars scalars;
-  for (std::size_t i = 0; i < engine::kFieldCount; ++i) {
-    PyObject* item = PyList_GET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i));
-    if (item == Py_None) continue;
-    const double value = PyFloat_AsDouble(item);
-    if (value == -1.0 && PyErr_Occurred() != nullptr) throw nb::python_error();
-    scalars.set(static_cast<engine::Field>(i), value);
-  }
-  return scalars;
-}
-
-std::span<const double> view(const SampleArray& array) {
-  if (!array.has_value()) return {};
-  return {array->data(), array->shape(0)};
-}
-
-engine::Samples read_samples(const SampleArray& losses, const SampleArray& confidences, const SampleArray& margins,
-                             const SampleArray& entropies, const SampleArray& correct) {
-  const engine::Samples samples{view(losses), view(confidences), view(margins), view(entropies), view(correct)};
-  std::size_t common = 0;
-  for (const auto& array : {samples.losses, samples.confidences, samples.margins, samples.entropies, samples.correct}) {
-    if (array.empty()) continue;
-    if (common == 0) common = array.size();
-    if (array.size() != common) throw nb::value_error("per-sample arrays: all that are given must be of one length");
-  }
-  if (common > engine::Samples::kSamplesMax) throw nb::value_error("per-sample arrays: at most 65536 samples a step");
-  return samples;
 }
 
 // (id, kind, step, ok) of one entry of `applied`.
@@ -133,6 +82,7 @@ int observe(WatchedEngine& self, std::int64_t step, std::uint64_t seq, std::uint
   input.step_skipped = (flags & kStepSkipped) != 0;
   input.lr_restarted = (flags & kLrRestarted) != 0;
   input.is_anchor = (flags & kIsAnchor) != 0;
+  input.nan_detected = (flags & kNanDetected) != 0;
   input.scalars = read_scalars(scalars);
   input.samples = read_samples(losses, confidences, margins, entropies, correct);
   const std::vector<engine::Applied> done = read_applied(applied);
@@ -164,6 +114,7 @@ void bind_engine(nb::module_& module) {
   module.attr("STEP_SKIPPED") = kStepSkipped;
   module.attr("LR_RESTARTED") = kLrRestarted;
   module.attr("IS_ANCHOR") = kIsAnchor;
+  module.attr("NAN_DETECTED") = kNanDetected;
 
   nb::class_<WatchedEngine>(
       module, "Engine",
@@ -190,7 +141,7 @@ void bind_engine(nb::module_& module) {
            "    step: Optimizer step, 0 or more.\n"
            "    seq: Rises by one with each observation.\n"
            "    segment: Rises by one with each rewind.\n"
-           "    flags: STEP_SKIPPED, LR_RESTARTED and IS_ANCHOR, or-ed.\n"
+           "    flags: STEP_SKIPPED, LR_RESTARTED, IS_ANCHOR and NAN_DETECTED, or-ed.\n"
            "    scalars: One float or None (not measured) for each name in SCALARS.\n"
            "    losses: Per-sample arrays of float64, this one and the following: all that are given of one length,\n"
            "        at most 65536.\n"

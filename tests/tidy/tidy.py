@@ -66,13 +66,17 @@ THIRD_PARTY = [
     ("openssl/", r".*_test\.cpp"),
     ("arpa/inet.h", r"bench/.*\.cpp|.*_test\.cpp"),
     ("netinet/", r"bench/.*\.cpp|server/webhook_post\.cpp|.*_test\.cpp"),
-    ("unistd.h", r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|store/testing/temporary_postgres\.cpp|.*_test\.cpp"),
+    (
+        "unistd.h",
+        r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|store/testing/temporary_postgres\.cpp|client/small_file\.cpp|.*_test\.cpp",
+    ),
     (
         "sys/",
         r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|store/testing/temporary_postgres\.cpp|server/webhook_post\.cpp|.*_test\.cpp",
     ),
     ("spawn.h", r".*_test\.cpp"),
-    ("fcntl.h", r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|.*_test\.cpp"),
+    ("fcntl.h", r"(cli|bench)/.*\.cpp|store/sqlite/home\.cpp|client/small_file\.cpp|.*_test\.cpp"),
+    ("pthread.h", r"client/fork_guard\.cpp"),
     ("malloc.h", r"bench/.*|.*_test\.cpp"),
 ]
 STANDARD = set(
