@@ -14,8 +14,37 @@ from typing import Any
 from torch import nn
 
 #: Names a projection has in attention: a module that owns one of each, or the fused one, is attention.
-_QUERY = {"q", "query", "q_proj", "wq", "to_q", "q_lin", "query_proj", "q_proj_weight", "w_q"}
-_KEY = {"k", "key", "k_proj", "wk", "to_k", "k_lin", "key_proj", "w_k", "to_kv", "kv", "kv_proj", "wkv"}
+_QUERY = {
+    "q",
+    "query",
+    "q_proj",
+    "wq",
+    "to_q",
+    "q_lin",
+    "query_proj",
+    "w_q",
+    "linear_q",
+    "project_q",
+    "q_a_proj",
+    "q_b_proj",
+}
+_KEY = {
+    "k",
+    "key",
+    "k_proj",
+    "wk",
+    "to_k",
+    "k_lin",
+    "key_proj",
+    "w_k",
+    "linear_k",
+    "project_k",
+    "to_kv",
+    "kv",
+    "kv_proj",
+    "wkv",
+    "kv_a_proj_with_mqa",
+}
 _FUSED = {"qkv", "c_attn", "to_qkv", "wqkv", "qkv_proj", "query_key_value", "in_proj_qkv", "kqv", "attn_qkv"}
 
 _MOE_CLASS = re.compile(r"MoE|Moe(?![a-z])|MOE|MixtureOfExperts|SparseMixer|SwitchFeedForward")
@@ -24,6 +53,8 @@ _SSM_CLASS = re.compile(
     r"^(Mamba\d?|S4D?|S5|S6|H3|SSM|SelectiveSSM|StateSpace)(Mixer|Block|Layer|Model|Module|Kernel)?$"
 )
 _GNN_CLASS = re.compile(r"^(GCN|GNN|GAT|GATv2|GIN|GINE|GraphSAGE|SAGE|Graph)(\w*Conv\w*|Layer|Convolution)?$")
+#: Classes that mix positions or time in a way no module shows: not a plain MLP, whatever it is.
+_HIDDEN_MIXING = re.compile(r"Attention|Attn|Retention|Recurren|Fourier|LSTM|Lstm|GRU")
 _TIME = re.compile(r"^(t|time|timestep|timesteps|sigma|noise)_?(emb|embed|embedding|embedder|mlp|proj)$")
 _DENOISER_CLASS = re.compile(r"UNet|Unet|U_Net|Diffusion|Denois|DDPM|DDIM|DiT(?![a-z])|ScoreNet|NoisePredict")
 _DIFFUSERS_CONFIG = re.compile(r"^(UNet\w*Model|\w*Transformer\w*2DModel|\w*UNet)$")
@@ -208,6 +239,8 @@ def _plain(found: Structure) -> str:
         return "other"  # own layers hold a good part of it: nobody knows what they do
     if found.convolutions:
         return "cnn"
+    if any(_HIDDEN_MIXING.search(class_name(module)) for module in found.modules):
+        return "other"
     if found.linears and in_embeddings <= in_layers:
         return "mlp"
     return "other"
