@@ -21,6 +21,25 @@ enum class MessageKind : std::uint8_t {
   kAnalytics = 6,  ///< POST /v2/telemetry, the second stream
 };
 
+/// Behind the server's prefix.
+constexpr std::string_view path_of(MessageKind kind) {
+  switch (kind) {
+    case MessageKind::kRegister:
+      return "/runs";
+    case MessageKind::kPack:
+      return "/detect";
+    case MessageKind::kReset:
+      return "/reset";
+    case MessageKind::kComplete:
+      return "/complete";
+    case MessageKind::kHeartbeat:
+      return "/heartbeat";
+    case MessageKind::kAnalytics:
+      return "/telemetry";
+  }
+  return "";
+}
+
 struct Message {
   MessageKind kind = MessageKind::kPack;
   std::string_view body;
@@ -29,16 +48,16 @@ struct Message {
 enum class DeliveryOutcome : std::uint8_t {
   kDelivered,  ///< acknowledged: it is durable over there, and `answer` is that of this message
   kRetry,      ///< nobody knows, or not now (no connection, cut answer, 408, 425, 429, 5xx): send it again
-  kRefused,    ///< never accepted as it is (400, 409, 413, 422, answer of another protocol): sending it again is useless
-  kDenied,     ///< wrong or missing key, or another owner's run (401, 403, 404): kept, tried rarely
+  kRefused,  ///< never accepted as it is (400, 409, 413, 422, answer of another protocol): sending it again is useless
+  kDenied,   ///< wrong or missing key, or another owner's run (401, 403, 404): kept, tried rarely
 };
 
 struct Delivery {
   DeliveryOutcome outcome = DeliveryOutcome::kRetry;
-  std::string answer;                           ///< JSON, when delivered
-  std::string cause;                            ///< one line for a person, when not; never holds the key
-  std::chrono::milliseconds retry_after{0};     ///< as the server asked; 0: it did not
-  std::chrono::microseconds round_trip{0};      ///< of this attempt
+  std::string answer;                        ///< JSON, when delivered
+  std::string cause;                         ///< one line for a person, when not; never holds the key
+  std::chrono::milliseconds retry_after{0};  ///< as the server asked; 0: it did not
+  std::chrono::microseconds round_trip{0};   ///< of this attempt
 };
 
 /// Not thread-safe: all calls come from one thread (the run's worker), and `done` is called on it, inside poll(). One

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "engine/engine.h"
+#include "runs/analytics.h"
+#include "runs/status_words.h"
 #include "runs/timeline.h"
-#include "server/analytics.h"
 #include "server/reply.h"
-#include "server/status_words.h"
 #include "wire/field_error.h"
 #include "wire/json_writer.h"
 #include "wire/object_reader.h"
@@ -161,7 +161,7 @@ class Ingest {
     if (Status s = wire::read_object(json_reader(), call.request.body, fields); !s)
       return respond(error_response(s.error()));
     // A client that sends heartbeats is running, whatever word it has for that.
-    const auto said = status_from_word(word).value_or(store::RunStatus::kRunning);
+    const auto said = runs::status_from_word(word).value_or(store::RunStatus::kRunning);
     if (Status s = services_.runs.heartbeat(call.who.owner, run_id, said); !s)
       return respond(error_response(s.error()));
     respond(done("ok", run_id, runs::status_word(said)));
@@ -185,7 +185,7 @@ class Ingest {
     if (Status s = wire::read_object(json_reader(), call.request.body, fields); !s)
       return respond(error_response(s.error()));
     wire::strip_paths(c.error);
-    c.status = final_status(word, !c.error.empty());
+    c.status = runs::final_status(word, !c.error.empty());
     auto certificate = services_.runs.complete(call.who.owner, c);
     if (!certificate) return respond(error_response(certificate.error()));
     respond(json_response(fmt::format(R"({{"completed":true,"certificate":{}}})", *certificate)));
@@ -261,7 +261,7 @@ class Ingest {
   }
 
   void telemetry(const Call& call, const Respond& respond) {
-    auto event = read_analytics(json_reader(), call.request.body);
+    auto event = runs::read_analytics(json_reader(), call.request.body);
     if (!event) return respond(error_response(event.error()));
     services_.store.put_analytics(store::run_key(call.who.owner, event->run_id), services_.clock.wall_ms(),
                                   std::move(event->body));

@@ -186,11 +186,21 @@ void bind_decision(nb::module_& module) {
           "Positions in the step's sample arrays that outlier_batch rests on.")
       .def_prop_ro(
           "action", [](const Decision& d) { return engine::kActionNames[index(d.action)]; },
-          "CONTINUE or CHECKPOINT here: the engine is not asked to act.")
+          "CONTINUE or CHECKPOINT; in AUTO also SET_LR and PAUSE; PAUSE and STOP when a person asked for it.")
       .def_prop_ro(
           "intervention", [](const Decision& d) { return engine::kInterventionNames[index(d.intervention)]; },
           "The recommended kind as a word; NONE when nothing is recommended.")
       .def_ro("recommendation", &Decision::recommendation, "The recommendation in full, or None.")
+      .def_ro("lr_factor", &Decision::lr_factor,
+              "AUTO, with action SET_LR: multiply the rate in force by this, once; None otherwise.")
+      .def_ro("reset_optimizer", &Decision::reset_optimizer,
+              "AUTO: forget the optimizer's state, and with a ROLLBACK restore the anchor.")
+      .def_prop_ro(
+          "suggested_lr",
+          [](const Decision& d) {
+            return d.reset_optimizer && d.suggested_lr > 0.0 ? std::optional(d.suggested_lr) : std::nullopt;
+          },
+          "With reset_optimizer: the rate to go on with; None when the rate is not known.")
       .def_prop_ro(
           "checkpoint_signal",
           [](const Decision& d) { return engine::kCheckpointSignalNames[index(d.checkpoint_signal)]; },
@@ -199,6 +209,8 @@ void bind_decision(nb::module_& module) {
           "checkpoint_reason",
           [](const Decision& d) { return engine::kCheckpointReasonNames[index(d.checkpoint_reason)]; },
           "Why, in words; empty for NONE.")
+      .def_ro("checkpoint_slot", &Decision::checkpoint_slot, "With SAVE: the place in the ring, 0 up.")
+      .def_ro("proactive_anchor", &Decision::proactive_anchor, "The step of this SAVE may become an anchor.")
       .def_ro("anchor", &Decision::anchor, "The last step certified before the anomaly began, or None.")
       .def("__repr__", &describe);
 }

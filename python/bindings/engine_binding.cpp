@@ -1,19 +1,23 @@
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <span>
+#include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "engine/engine.h"
 #include "python/bindings/bindings.h"
 #include "python/bindings/scalar_names.h"
+#include "python/bindings/step_arguments.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -23,14 +27,6 @@ namespace {
 
 using engine::Engine;
 using engine::ModelFamily;
-using SampleArray = std::optional<nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>>;
-
-using ScalarList = nb::typed<nb::list, std::optional<double>>;
-
-// Bits of `flags` in Engine.observe.
-constexpr std::uint32_t kStepSkipped = 1u;
-constexpr std::uint32_t kLrRestarted = 2u;
-constexpr std::uint32_t kIsAnchor = 4u;
 
 constexpr std::array<std::pair<std::string_view, ModelFamily>, 13> kFamilies = {{
     {"transformer", ModelFamily::kTransformer},
@@ -56,51 +52,28 @@ ModelFamily family_of(std::string_view word) {
   return ModelFamily::kOther;
 }
 
-// argus._errors is the one place that maps codes to exception classes.
-[[noreturn]] void raise(const Error& error) {
-  const nb::object exception =
-      nb::module_::import_("argus._errors")
-          .attr("from_native")(static_cast<int>(error.code), error.message, error.field, error.hint);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
-  throw nb::python_error();
-}
+// (id, kind, step, ok) of one entry of `applied`.
+using AppliedEntry = std::tuple<std::uint64_t, std::string_view, std::int64_t, bool>;
+using AppliedList = std::optional<std::vector<AppliedEntry>>;
 
-engine::Scalars read_scalars(const ScalarList& values) {
-  if (values.size() != engine::kFieldCount) {
-    throw nb::value_error("scalars: one entry for each name in SCALARS is needed, a float or None");
+std::vector<engine::Applied> read_applied(const AppliedList& entries) {
+  std::vector<engine::Applied> applied;
+  if (!entries.has_value()) return applied;
+  for (const auto& [id, kind, step, ok] : *entries) {
+    std::size_t i = 1;
+    while (i < engine::kInterventionNames.size() && engine::kInterventionNames[i] != kind) ++i;
+    if (i == engine::kInterventionNames.size()) {
+      throw nb::value_error(("applied: no intervention is called '" + std::string(kind) + "'").c_str());
+    }
+    applied.push_back({id, static_cast<engine::InterventionKind>(i), step, ok});
   }
-  engine::Scalars scalars;
-  for (std::size_t i = 0; i < engine::kFieldCount; ++i) {
-    PyObject* item = PyList_GET_ITEM(values.ptr(), static_cast<Py_ssize_t>(i));
-    if (item == Py_None) continue;
-    const double value = PyFloat_AsDouble(item);
-    if (value == -1.0 && PyErr_Occurred() != nullptr) throw nb::python_error();
-    scalars.set(static_cast<engine::Field>(i), value);
-  }
-  return scalars;
-}
-
-std::span<const double> view(const SampleArray& array) {
-  if (!array.has_value()) return {};
-  return {array->data(), array->shape(0)};
-}
-
-engine::Samples read_samples(const SampleArray& losses, const SampleArray& confidences, const SampleArray& margins,
-                             const SampleArray& entropies, const SampleArray& correct) {
-  const engine::Samples samples{view(losses), view(confidences), view(margins), view(entropies), view(correct)};
-  std::size_t common = 0;
-  for (const auto& array : {samples.losses, samples.confidences, samples.margins, samples.entropies, samples.correct}) {
-    if (array.empty()) continue;
-    if (common == 0) common = array.size();
-    if (array.size() != common) throw nb::value_error("per-sample arrays: all that are given must be of one length");
-  }
-  if (common > engine::Samples::kSamplesMax) throw nb::value_error("per-sample arrays: at most 65536 samples a step");
-  return samples;
+  return applied;
 }
 
 int observe(WatchedEngine& self, std::int64_t step, std::uint64_t seq, std::uint64_t segment, std::uint32_t flags,
             const ScalarList& scalars, const SampleArray& losses, const SampleArray& confidences,
-            const SampleArray& margins, const SampleArray& entropies, const SampleArray& correct) {
+            const SampleArray& margins, const SampleArray& entropies, const SampleArray& correct,
+            const AppliedList& applied) {
   if (step < 0) throw nb::value_error("step: an integer of 0 or more is needed");
   engine::Step input;
   input.step = step;
@@ -109,8 +82,13 @@ int observe(WatchedEngine& self, std::int64_t step, std::uint64_t seq, std::uint
   input.step_skipped = (flags & kStepSkipped) != 0;
   input.lr_restarted = (flags & kLrRestarted) != 0;
   input.is_anchor = (flags & kIsAnchor) != 0;
+  input.nan_detected = (flags & kNanDetected) != 0;
   input.scalars = read_scalars(scalars);
   input.samples = read_samples(losses, confidences, margins, entropies, correct);
+  const std::vector<engine::Applied> done = read_applied(applied);
+  input.applied = done;
+  input.mode = self.mode;
+  input.total_steps = self.total_steps;
   self.scalars = input.scalars;
   self.step_skipped = input.step_skipped;
   return self.engine.observe(input).harm_pressure;
@@ -136,6 +114,7 @@ void bind_engine(nb::module_& module) {
   module.attr("STEP_SKIPPED") = kStepSkipped;
   module.attr("LR_RESTARTED") = kLrRestarted;
   module.attr("IS_ANCHOR") = kIsAnchor;
+  module.attr("NAN_DETECTED") = kNanDetected;
 
   nb::class_<WatchedEngine>(
       module, "Engine",
@@ -144,23 +123,32 @@ void bind_engine(nb::module_& module) {
       "and allocates nothing.")
       .def(
           "__init__",
-          [](WatchedEngine* self, std::string_view family) { new (self) WatchedEngine(Engine(family_of(family))); },
-          "family"_a = "other",
+          [](WatchedEngine* self, std::string_view family, bool automatic, std::int64_t total_steps) {
+            if (total_steps < 0) throw nb::value_error("total_steps: an integer of 0 or more is needed");
+            new (self) WatchedEngine(Engine(family_of(family)));
+            self->mode = automatic ? engine::ControlMode::kAuto : engine::ControlMode::kManual;
+            self->total_steps = total_steps;
+          },
+          "family"_a = "other", "auto"_a = false, "total_steps"_a = 0,
           "`family` is a hint that shortens calibration: transformer, llm, cnn, vision, rnn, mlp, diffusion, rl, gan,\n"
-          "moe, ssm, gnn or other. Unknown words read as other.")
+          "moe, ssm, gnn or other. Unknown words read as other. With `auto` decisions carry what is to be done\n"
+          "(SET_LR, PAUSE, lr_factor, reset_optimizer). `total_steps` is the planned length, 0 when unknown.")
       .def("observe", &observe, "step"_a, "seq"_a, "segment"_a, "flags"_a, "scalars"_a, "losses"_a = nb::none(),
            "confidences"_a = nb::none(), "margins"_a = nb::none(), "entropies"_a = nb::none(), "correct"_a = nb::none(),
+           "applied"_a = nb::none(),
            "Judges one step and learns from it; returns the harm pressure, 0 to 3.\n\n"
            "Args:\n"
            "    step: Optimizer step, 0 or more.\n"
            "    seq: Rises by one with each observation.\n"
            "    segment: Rises by one with each rewind.\n"
-           "    flags: STEP_SKIPPED, LR_RESTARTED and IS_ANCHOR, or-ed.\n"
+           "    flags: STEP_SKIPPED, LR_RESTARTED, IS_ANCHOR and NAN_DETECTED, or-ed.\n"
            "    scalars: One float or None (not measured) for each name in SCALARS.\n"
            "    losses: Per-sample arrays of float64, this one and the following: all that are given of one length,\n"
-           "        at most 65536.\n\n"
+           "        at most 65536.\n"
+           "    applied: (recommendation id, kind, step, ok) of what was done about recommendations since the last\n"
+           "        step.\n\n"
            "Raises:\n"
-           "    ValueError: A count, length or step number out of range. Nothing was observed.")
+           "    ValueError: A count, length, kind or step number out of range. Nothing was observed.")
       .def(
           "decision", [](const WatchedEngine& self) { return self.engine.decision(); },
           "A copy of the newest decision; before the first step a calibrating one.")

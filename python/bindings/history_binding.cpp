@@ -81,6 +81,12 @@ void bind_history(nb::module_& module) {
             self.append(watched.scalars, watched.step_skipped, watched.engine.decision());
           },
           "engine"_a, "Appends the engine's newest step and decision.")
+      .def(
+          "record",
+          [](History& self, const WatchedRun& watched) {
+            self.append(watched.scalars, watched.step_skipped, watched.run->decision());
+          },
+          "run"_a, "Appends the run's newest step and decision.")
       .def("__len__", &History::size)
       .def("__getitem__", &read_column, "name"_a, nb::sig("def __getitem__(self, name: str, /) -> memoryview"),
            "A copy of one column.\n\nRaises:\n    KeyError: There is no column of that name.")

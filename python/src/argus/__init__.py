@@ -18,10 +18,12 @@ from argus._errors import (
     InvalidError,
     MalformedError,
     TooLargeError,
+    TrainingPaused,
     UnavailableError,
     UnsupportedError,
     UsageError,
 )
+from argus._filter import FilteredSampler
 from argus._native import (
     ENGINE_VERSION,
     Anchor,
@@ -44,6 +46,7 @@ __all__ = [
     "Decision",
     "Engine",
     "Episode",
+    "FilteredSampler",
     "History",
     "InvalidError",
     "MalformedError",
@@ -52,6 +55,7 @@ __all__ = [
     "Recommendation",
     "Signal",
     "TooLargeError",
+    "TrainingPaused",
     "UnavailableError",
     "UnsupportedError",
     "UsageError",

@@ -1,6 +1,6 @@
 """The exceptions of the package, and the one place that maps the engine's error codes to them.
 
-None of them is ever raised from a call inside the training loop.
+None of them but `TrainingPaused`, by the user's choice, is ever raised from a call inside the training loop.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ class ArgusError(Exception):
         super().__init__(message)
         self.field = field
         self.hint = hint
+
+
+class TrainingPaused(ArgusError):
+    """A pause was asked for and the user chose `on_pause="raise"`: the only exception that leaves `Watch.step`."""
 
 
 class UsageError(ArgusError, TypeError):
@@ -42,6 +46,20 @@ class UnavailableError(ArgusError):
 
 class UnsupportedError(ArgusError):
     """A version or format this build does not know."""
+
+
+class TrainingPaused(ArgusError):
+    """AUTO, or a person through the server, pauses the run. Raised from `watch.step` with `on_pause="raise"` alone.
+
+    The step it was raised from is complete and recorded: save what you like and end, or catch it and go on.
+
+    Attributes:
+        step: The optimizer step after which it was asked for.
+    """
+
+    def __init__(self, message: str, *, step: int = -1) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 _BY_CODE: dict[int, type[ArgusError]] = {

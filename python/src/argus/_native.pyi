@@ -2,7 +2,8 @@
 The native half of argus: the engine, its decisions and the history of a watched run.
 """
 
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Final, overload
 
 import numpy
 from numpy.typing import NDArray
@@ -202,7 +203,9 @@ class Decision:
 
     @property
     def action(self) -> str:
-        """CONTINUE or CHECKPOINT here: the engine is not asked to act."""
+        """
+        CONTINUE or CHECKPOINT; in AUTO also SET_LR and PAUSE; PAUSE and STOP when a person asked for it.
+        """
 
     @property
     def intervention(self) -> str:
@@ -213,6 +216,24 @@ class Decision:
         """The recommendation in full, or None."""
 
     @property
+    def lr_factor(self) -> float | None:
+        """
+        AUTO, with action SET_LR: multiply the rate in force by this, once; None otherwise.
+        """
+
+    @property
+    def reset_optimizer(self) -> bool:
+        """
+        AUTO: forget the optimizer's state, and with a ROLLBACK restore the anchor.
+        """
+
+    @property
+    def suggested_lr(self) -> float | None:
+        """
+        With reset_optimizer: the rate to go on with; None when the rate is not known.
+        """
+
+    @property
     def checkpoint_signal(self) -> str:
         """
         NONE, SAVE (a certified healthy moment) or SAVE_NOW (freeze what you have).
@@ -221,6 +242,14 @@ class Decision:
     @property
     def checkpoint_reason(self) -> str:
         """Why, in words; empty for NONE."""
+
+    @property
+    def checkpoint_slot(self) -> int:
+        """With SAVE: the place in the ring, 0 up."""
+
+    @property
+    def proactive_anchor(self) -> bool:
+        """The step of this SAVE may become an anchor."""
 
     @property
     def anchor(self) -> Anchor | None:
@@ -236,6 +265,8 @@ LR_RESTARTED: int = 2
 
 IS_ANCHOR: int = 4
 
+NAN_DETECTED: int = 8
+
 class Engine:
     """
     Judges one run, one step at a time, in order. Not thread-safe.
@@ -244,13 +275,14 @@ class Engine:
     and allocates nothing.
     """
 
-    def __init__(self, family: str = 'other') -> None:
+    def __init__(self, family: str = 'other', auto: bool = False, total_steps: int = 0) -> None:
         """
         `family` is a hint that shortens calibration: transformer, llm, cnn, vision, rnn, mlp, diffusion, rl, gan,
-        moe, ssm, gnn or other. Unknown words read as other.
+        moe, ssm, gnn or other. Unknown words read as other. With `auto` decisions carry what is to be done
+        (SET_LR, PAUSE, lr_factor, reset_optimizer). `total_steps` is the planned length, 0 when unknown.
         """
 
-    def observe(self, step: int, seq: int, segment: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> int:
+    def observe(self, step: int, seq: int, segment: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, applied: Sequence[tuple[int, str, int, bool]] | None = None) -> int:
         """
         Judges one step and learns from it; returns the harm pressure, 0 to 3.
 
@@ -258,13 +290,15 @@ class Engine:
             step: Optimizer step, 0 or more.
             seq: Rises by one with each observation.
             segment: Rises by one with each rewind.
-            flags: STEP_SKIPPED, LR_RESTARTED and IS_ANCHOR, or-ed.
+            flags: STEP_SKIPPED, LR_RESTARTED, IS_ANCHOR and NAN_DETECTED, or-ed.
             scalars: One float or None (not measured) for each name in SCALARS.
             losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
                 at most 65536.
+            applied: (recommendation id, kind, step, ok) of what was done about recommendations since the last
+                step.
 
         Raises:
-            ValueError: A count, length or step number out of range. Nothing was observed.
+            ValueError: A count, length, kind or step number out of range. Nothing was observed.
         """
 
     def decision(self) -> Decision:
@@ -291,6 +325,118 @@ class Engine:
             argus.ArgusError: The bytes are torn, or of a version this build does not know.
         """
 
+class Run:
+    """
+    One run: judged here, at once; recorded by a server or in a home folder, later.
+
+    `observe`, `report`, `reset` and `decision` belong to one thread at a time; the rest may be called from any.
+    In a forked child a run of the parent does nothing. A scalar step costs a few microseconds.
+    """
+
+    def __init__(self, *, run_id: str, model_type: str = 'other', sdk_version: str = '', auto: bool = False, total_steps: int = 0, url: str = '', key: str = '', home: str = '', record: bool = True, spool_bytes_max: int = 1073741824) -> None:
+        """
+        Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by
+        `take_notices`.
+
+        Args:
+            run_id: 1 to 128 characters of [A-Za-z0-9._:-].
+            model_type: Family hint, as for Engine.
+            sdk_version: Told to the record.
+            auto: Decisions carry what is to be done.
+            total_steps: Planned length, 0 when unknown.
+            url: The server that keeps the run; empty: the home does.
+            key: The server's.
+            home: Folder of the embedded store, and of what waits for a server.
+            record: False: judge only.
+            spool_bytes_max: Bound of what waits on disk.
+
+        Raises:
+            argus.ArgusError: An argument that cannot be meant.
+        """
+
+    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None) -> int:
+        """
+        Judges one step at once and hands it over to be recorded; returns the harm pressure, 0 to 3.
+
+        Args:
+            step: Optimizer step, 0 to 2**53. Below the last one: a new segment begins.
+            flags: STEP_SKIPPED, LR_RESTARTED, IS_ANCHOR and NAN_DETECTED, or-ed.
+            scalars: One float or None (not measured) for each name in SCALARS. What is out of the range of its
+                field is taken for not measured, and counted.
+            losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
+                at most 65536. Above 1024 every n-th is judged and recorded, see `sample_stride`.
+            sample_ids: Integers of 64 bits or texts of at most 256 bytes, of that length.
+
+        Raises:
+            ValueError: A count, length, id or step number out of range. Nothing was observed.
+        """
+
+    def report(self, id: int, kind: str, step: int, ok: bool, detail: str = '') -> None:
+        """
+        What was done about a recommendation: told with the next observation to the engine here and to the
+        record.
+
+        Raises:
+            ValueError: No such kind, a step below 0, or 64 reports wait already.
+        """
+
+    def decision(self) -> Decision:
+        """
+        A copy of the newest decision; before the first step a calibrating one.
+        """
+
+    def reset(self, step: int) -> None:
+        """
+        A checkpoint was restored and the optimizer reset: a new segment begins with the next observation.
+        """
+
+    @property
+    def sample_stride(self) -> int:
+        """
+        Every how many samples one was taken of the newest step: `spike_indices` count in such strides.
+        """
+
+    def take_command(self) -> str:
+        """PAUSE or STOP when a person asked for it, once; else empty."""
+
+    def take_notices(self) -> list[str]:
+        """Lines worth telling the user, each once."""
+
+    def counters(self) -> dict[str, int | float]:
+        """What became of the steps, and the pace of delivery."""
+
+    def analytics(self, event_json: str) -> bool:
+        """
+        Hands over one event of the second stream, as `analytics_event` writes it. False: not taken, because the
+        run is not recorded or 64 wait.
+        """
+
+    def complete(self, status: str, step: int | None, error: str, duration_s: float | None, wait_s: float) -> str:
+        """
+        The run has ended with COMPLETED, FAILED or STOPPED. Goes out behind all that was observed before.
+
+        Waits at most `wait_s` seconds. Returns the signed certificate, JSON; empty when there is none by then.
+        Repeated, it waits for the same one.
+        """
+
+    def flush(self, wait_s: float) -> bool:
+        """
+        Waits at most `wait_s` seconds until all observed so far is acknowledged; whether it is.
+        """
+
+    def close(self, wait_s: float) -> bool:
+        """
+        As `flush`, and ends recording; what is not delivered is durable on disk. Later steps are judged only.
+        """
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+
+    @property
+    def is_recording(self) -> bool:
+        """False: what is observed is judged only."""
+
 class History:
     """
     The newest steps of a watched run, as columns, oldest first.
@@ -302,8 +448,13 @@ class History:
     def __init__(self, capacity: int) -> None:
         """`capacity` in steps; about 260 bytes each, taken as the run grows."""
 
+    @overload
     def record(self, engine: Engine) -> None:
         """Appends the engine's newest step and decision."""
+
+    @overload
+    def record(self, run: Run) -> None:
+        """Appends the run's newest step and decision."""
 
     def __len__(self) -> int: ...
 

@@ -1,10 +1,10 @@
-#include "server/status_words.h"
+#include "runs/status_words.h"
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
-namespace argus::server {
+namespace argus::runs {
 namespace {
 
 using store::RunStatus;
@@ -38,4 +38,4 @@ RunStatus final_status(std::string_view word, bool has_error) {
   return has_error ? RunStatus::kFailed : RunStatus::kCompleted;
 }
 
-}  // namespace argus::server
+}  // namespace argus::runs

@@ -1,12 +1,12 @@
-#include "server/analytics.h"
+#include "runs/analytics.h"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "server/status_words.h"
+#include "runs/status_words.h"
 
-namespace argus::server {
+namespace argus::runs {
 namespace {
 
 nlohmann::json kept(std::string_view body) {
@@ -60,4 +60,4 @@ TEST(StatusWords, ReadsWhatClientsSay) {
 }
 
 }  // namespace
-}  // namespace argus::server
+}  // namespace argus::runs

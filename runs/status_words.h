@@ -6,7 +6,7 @@
 
 #include "store/store.h"
 
-namespace argus::server {
+namespace argus::runs {
 
 /// Any case: RUNNING, COMPLETED, FAILED, STOPPED and what clients say for them (finished, success, error, crashed,
 /// cancelled, interrupted, ...); nullopt: none of these.
@@ -16,4 +16,4 @@ std::optional<store::RunStatus> status_from_word(std::string_view word);
 /// with it: then FAILED. A run that says it ended has ended, whatever it calls that.
 store::RunStatus final_status(std::string_view word, bool has_error);
 
-}  // namespace argus::server
+}  // namespace argus::runs

@@ -1,4 +1,4 @@
-#include "server/analytics.h"
+#include "runs/analytics.h"
 
 #include <algorithm>
 #include <optional>
@@ -12,7 +12,7 @@
 #include "wire/json_values.h"
 #include "wire/object_reader.h"
 
-namespace argus::server {
+namespace argus::runs {
 namespace {
 
 using wire::AnalyticsField;
@@ -160,4 +160,4 @@ Result<KeptAnalytics> read_analytics(JsonReader& json, std::string_view body) {
   return AnalyticsReader().read(json, body);
 }
 
-}  // namespace argus::server
+}  // namespace argus::runs

@@ -7,7 +7,7 @@
 #include "base/result.h"
 #include "wire/json_reader.h"
 
-namespace argus::server {
+namespace argus::runs {
 
 struct KeptAnalytics {
   std::string run_id;
@@ -19,4 +19,4 @@ struct KeptAnalytics {
 /// Errors: those of JsonReader; kInvalid with the field.
 Result<KeptAnalytics> read_analytics(wire::JsonReader& json, std::string_view body);
 
-}  // namespace argus::server
+}  // namespace argus::runs

@@ -1,0 +1,102 @@
+#include "client/open_parts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "client/http_transport.h"
+#include "client/in_process_transport.h"
+#include "client/memory_spool.h"
+
+namespace argus::client {
+namespace {
+
+constexpr std::uint64_t kMemorySpoolBytesMax = std::uint64_t{32} << 20;
+
+std::string line(const Error& error) {
+  return error.hint.empty() ? error.message : fmt::format("{} ({})", error.message, error.hint);
+}
+
+// FNV-1a: which run and when scatter retries, so that a thousand clients of one server do not come back at once.
+std::uint64_t seed_of(std::string_view run_id, std::int64_t now_ms) {
+  std::uint64_t seed = 0xcbf29ce484222325u ^ static_cast<std::uint64_t>(now_ms);
+  for (const char c : run_id) seed = (seed ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return seed;
+}
+
+Result<std::unique_ptr<Transport>> open_transport(const RunOptions& o, const Clock& clock) {
+  if (o.open_transport_for_test) return o.open_transport_for_test();
+  if (!o.url.empty()) {
+    HttpTransportOptions http;
+    http.url = o.url;
+    http.key = o.key;
+    http.run_id = o.run_id;
+    return open_http_transport(http);
+  }
+  auto home = SharedHome::open(o.home, clock);
+  if (!home) return home.error();
+  return make_in_process_transport(std::move(*home));
+}
+
+Result<std::unique_ptr<Spool>> open_spool(const RunOptions& o, const std::string& folder) {
+  if (o.open_spool_for_test) return o.open_spool_for_test();
+  if (o.home.empty()) return make_memory_spool(std::min(o.spool_bytes_max, kMemorySpoolBytesMax));
+  SpoolOptions spool;
+  spool.folder = folder;
+  spool.bytes_max = o.spool_bytes_max;
+  spool.url = o.url;
+  spool.run_id = o.run_id;
+  return Spool::open(spool);
+}
+
+// HOME/resume; empty when it cannot be made: positions are then not kept.
+std::string resume_folder(const std::string& home) {
+  if (home.empty()) return {};
+  const std::filesystem::path folder = std::filesystem::path(home) / "resume";
+  std::error_code ec;
+  std::filesystem::create_directories(folder, ec);
+  return ec ? std::string() : folder.string();
+}
+
+}  // namespace
+
+Result<std::optional<WorkerParts>> open_parts(const RunOptions& o, const Clock& clock, Notices& notices) {
+  if (!o.record) return std::optional<WorkerParts>();
+  if (o.url.empty() && o.home.empty() && !o.open_transport_for_test)
+    return Error{ErrorCode::kInvalid, "home is empty; accepted: a folder, or the url of a server", "home", ""};
+  WorkerParts parts;
+  parts.identity = {o.run_id, o.model_type, o.sdk_version, o.total_steps};
+  parts.courier.run_id = o.run_id;
+  parts.courier.registration = register_body(parts.identity);
+  parts.courier.destination = o.url.empty() ? o.home : o.url;
+  parts.courier.jitter_seed = seed_of(o.run_id, clock.wall_ms());
+
+  auto transport = open_transport(o, clock);
+  if (!transport && transport.error().code == ErrorCode::kInvalid) return transport.error();
+  if (!transport) {
+    notices.add(fmt::format("this run is watched but not recorded: {}", line(transport.error())));
+    return std::optional<WorkerParts>();
+  }
+  parts.transport = std::move(*transport);
+
+  const std::string folder = spool_folder(o.home, o.run_id);
+  auto spool = open_spool(o, folder);
+  if (spool) {
+    parts.spool = std::move(*spool);
+    if (!o.home.empty()) parts.courier.refuge = folder;
+  } else if (spool.error().code == ErrorCode::kConflict) {
+    notices.add(fmt::format("this process watches the run but does not record it: {}", line(spool.error())));
+    return std::optional<WorkerParts>();
+  } else {
+    notices.add(fmt::format("what waits for delivery is kept in memory only: {}", line(spool.error())));
+    parts.spool = make_memory_spool(std::min(o.spool_bytes_max, kMemorySpoolBytesMax));
+  }
+  // Behind the spool, whose lock says that no other process of this run is alive.
+  const std::string name = std::filesystem::path(folder).filename().string();
+  parts.position = RunPosition::open(resume_folder(o.home), name + ".position", clock);
+  return std::optional<WorkerParts>(std::move(parts));
+}
+
+}  // namespace argus::client
