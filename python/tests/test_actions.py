@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 
 import argus  # noqa: E402
 from argus import _actions  # noqa: E402
-from argus._actions import ActionResult, Actions, Plan  # noqa: E402
+from argus._actions import ActionResult, Actions  # noqa: E402
 from argus._lr_scale import FLOOR, LearningRateScale  # noqa: E402
 
 
@@ -405,12 +405,12 @@ def test_an_exception_in_on_pause_does_not_reach_the_loop() -> None:
 
 @pytest.mark.parametrize("mode", ["manual", "auto"])
 @pytest.mark.parametrize("command", ["PAUSE", "STOP"])
-def test_a_persons_command_is_obeyed_once_in_either_mode(mode: str, command: str) -> None:
+def test_a_persons_command_is_obeyed_in_either_mode(mode: str, command: str) -> None:
     trainer = Trainer(mode, on_pause="raise")
-    answer = Decided(action=command)
-    results = [trainer.act(answer) for _ in range(5)]
-    assert [r.paused is not None for r in results] == [True, False, False, False, False]
-    assert [(r.id, r.kind) for r in results[0].reports] == [(0, command)]
+    result = trainer.actions.act(Decided(100), 100, None, command)
+    assert result.paused is not None
+    assert [(r.id, r.kind) for r in result.reports] == [(0, command)]
+    assert trainer.act(Decided(101)).paused is None
 
 
 # MANUAL.
@@ -429,30 +429,28 @@ def test_manual_does_nothing_whatever_it_is_told() -> None:
 # Several ranks.
 
 
-def test_ranks_that_agree_do_the_same_at_the_same_step() -> None:
-    """The plan of the rank that decides is all another rank needs."""
-    passed: list[Plan | None] = []
-
-    def lead(plan: Plan | None, step: int) -> Plan | None:
-        passed.append(plan)
-        return plan
-
-    deciding = Trainer(agree=lead, checkpoints=Ring(80))
-    other = Trainer(agree=lambda plan, step: passed[-1], checkpoints=Ring(80))
+def test_the_plan_of_the_rank_that_decides_is_all_another_rank_needs() -> None:
+    deciding, other = Trainer(checkpoints=Ring(80)), Trainer(checkpoints=Ring(80))
     for decision in (reduce(1), Decided(101), reset(2), rollback(3)):
-        deciding.act(decision)
-        other.act(None)
+        plan = deciding.actions.plan(decision, 100)
+        for trainer in (deciding, other):
+            if plan is not None:
+                trainer.actions.carry_out(plan, None, 100)
+            trainer.step()
         assert other.actions.lr_factor == deciding.actions.lr_factor
         assert all(
             torch.equal(a, b) for a, b in zip(deciding.model.parameters(), other.model.parameters(), strict=True)
         )
+    assert deciding.actions.lr_factor < 1.0
 
 
 def test_a_plan_the_ranks_refuse_is_reported_as_not_done() -> None:
     from dataclasses import replace
 
-    trainer = Trainer(agree=lambda plan, step: plan and replace(plan, refused="rank 1 does not answer"))
-    result = trainer.act(reduce(1))
+    trainer = Trainer()
+    plan = trainer.actions.plan(reduce(1), 100)
+    assert plan is not None
+    result = trainer.actions.carry_out(replace(plan, refused="rank 1 does not answer"), None, 100)
     assert [r.ok for r in result.reports] == [False]
     assert "rank 1" in result.reports[0].detail
     assert trainer.actions.lr_factor == 1.0
@@ -462,11 +460,15 @@ def test_a_plan_the_ranks_refuse_is_reported_as_not_done() -> None:
 
 
 def test_a_failure_inside_does_not_reach_the_loop() -> None:
-    def fails(plan: Plan | None, step: int) -> Plan | None:
-        raise ConnectionError("gone")
+    class Gone:
+        def anchor(self, before_step: int | None = None) -> None:
+            raise ConnectionError("gone")
 
-    trainer = Trainer(agree=fails)
-    assert trainer.actions.act(reduce(1), 100).reports == []
+        def restore(self, anchor: int) -> int:
+            raise AssertionError
+
+    trainer = Trainer(checkpoints=Gone())
+    assert trainer.actions.act(rollback(1), 100).reports == []
     assert trainer.actions.errors == 1
 
 

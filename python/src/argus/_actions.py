@@ -121,8 +121,6 @@ class Actions:
         lr_scale: Made before anything that reads learning rates; None in MANUAL.
         checkpoints: The ring a ROLLBACK restores from; None refuses rollbacks.
         on_pause: "raise", a function of one decision, or None: a pause is said and training goes on.
-        agree: With more than one rank: called on every rank once a step with (plan or None, step); returns the plan all ranks carry out
-            after this step, or None. It may set `refused`.
         audit: Takes one line for each action.
 
     Attributes:
@@ -138,7 +136,6 @@ class Actions:
         lr_scale: LearningRateScale | None = None,
         checkpoints: Checkpoints | None = None,
         on_pause: Any = None,
-        agree: Callable[[Plan | None, int], Plan | None] | None = None,
         audit: Callable[[str], object] = say,
     ) -> None:
         if mode not in ("manual", "auto"):
@@ -152,7 +149,6 @@ class Actions:
         self._lr_scale = lr_scale
         self._checkpoints = checkpoints
         self._on_pause = on_pause
-        self._agree = agree
         self._audit = audit
         self.left_out = SampleFilter()
         self.errors = 0
@@ -187,30 +183,43 @@ class Actions:
     def act(
         self, decision: Decision | None, step: int, named: Sequence[Any] | None = None, command: str = ""
     ) -> ActionResult:
-        """Does what the decision asks for, if anything.
+        """Does what the decision asks for, if anything: `plan`, and `carry_out` at once."""
+        plan = self.plan(decision, step, named, command)
+        return ActionResult() if plan is None else self.carry_out(plan, decision, step)
+
+    def plan(
+        self, decision: Decision | None, step: int, named: Sequence[Any] | None = None, command: str = ""
+    ) -> Plan | None:
+        """What the decision asks for, as `carry_out` takes it, on this rank or on all; None when nothing is to be done.
 
         Args:
-            decision: The newest decision, also when it is an old one given again: it is acted on once. None: there is none (no answer
-                came, or this is not the rank that decides); nothing is concluded from that.
+            decision: The newest decision, also when it is an old one given again: it is planned for once. None: there is none (no
+                answer came); nothing is concluded from that.
             step: The optimizer step that has just been taken.
             named: Ids of the samples the decision names (`spike_samples`), not positions; None when there are no ids.
             command: PAUSE or STOP when a person asked for it, given once; else empty.
         """
+        try:
+            if command:
+                return self._as_it_is(0, command, "asked for by a person")
+            if decision is not None and self._auto:
+                return self._plan(decision, step, named or ())
+        except Exception as error:  # nothing may reach the training loop
+            self._fail(error)
+        return None
+
+    def carry_out(self, plan: Plan, decision: Decision | None, step: int) -> ActionResult:
+        """Does what was planned, here or on the rank that decides: the same on every rank. `decision` is for `on_pause`."""
         result = ActionResult()
         try:
-            plan = None
-            if command:
-                plan = self._as_it_is(0, command, "asked for by a person")
-            elif decision is not None and self._auto:
-                plan = self._plan(decision, step, named or ())
-            if self._agree is not None:
-                plan = self._agree(plan, step)
-            if plan is not None:
-                self._carry_out(plan, decision, step, result)
+            self._carry_out(plan, decision, step, result)
         except Exception as error:  # nothing may reach the training loop
-            self.errors += 1
-            self._audit(f"AUTO failed: {type(error).__name__}: {error}; training goes on")
+            self._fail(error)
         return result
+
+    def _fail(self, error: Exception) -> None:
+        self.errors += 1
+        self._audit(f"AUTO failed: {type(error).__name__}: {error}; training goes on")
 
     def close(self) -> None:
         """Takes the learning-rate hooks off and says what was still in force. Safe to call twice."""

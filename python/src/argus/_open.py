@@ -101,8 +101,10 @@ def watch(
     )  # fmt: skip
     optimizers = _checked_optimizers(model, optimizer)
     team_ranks = _discover_ranks(model)
-    if team_ranks is not None and not team_ranks.reports:  # one rank speaks, records and decides
-        options = replace(options, quiet=True, record=False, url="", analytics=False)
+    if team_ranks is not None:
+        options = replace(options, run_id=team_ranks.common_run_id(options.run_id or _options.new_run_id(model)))
+        if not team_ranks.reports:  # one rank speaks, records and decides
+            options = replace(options, quiet=True, record=False, url="", analytics=False)
     run, problem = _open_run(options, model)
     watched = Watch(options, run)
     if problem:
@@ -152,27 +154,23 @@ def _attach(
         from argus._lr_scale import LearningRateScale
 
         lr_scale = LearningRateScale(optimizers, watched.contain)
-    acts = options.auto or checkpoints is not None or options.on_pause is not None
-    team = None
-    if ranks is not None:
-        from argus._team import Team
-
-        team = Team(ranks, acts=acts, save=lambda fields: parts.stage(fields), say_once=watched.say_once)
     actions = Actions(
         "auto" if options.auto else "manual",
         optimizers=optimizers,
         lr_scale=lr_scale,
         checkpoints=checkpoints,
         on_pause=options.on_pause,
-        agree=None if team is None else team.agree,
     )
     analytics = None
     if options.analytics:
         analytics = Analytics(watched.send_analytics, watched.run_id, model, optimizers)
         analytics.start()
-    parts = Parts(
-        watched.run, checkpoints=checkpoints, actions=actions, acts=options.auto, team=team, analytics=analytics
-    )
+    parts = Parts(watched.run, checkpoints=checkpoints, actions=actions, acts=options.auto, analytics=analytics)
+    if ranks is not None:
+        from argus._team import Team
+
+        agrees = options.auto or checkpoints is not None or options.on_pause is not None
+        parts.team = Team(ranks, can_apply=parts.can_apply if agrees else None, say_once=watched.say_once)
     watched.attach(parts, actions.left_out)
     try:
         # Behind the learning-rate scale: its hooks come first, so that the rate in force is what is read.

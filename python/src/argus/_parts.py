@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from argus._analytics import Analytics, quality_index_of
+from argus._report import say
 from argus._step import BATCH_SIZE, LOSS, Pending
 
 if TYPE_CHECKING:
-    from argus._actions import Actions
+    from argus._actions import Actions, Plan
     from argus._checkpoints import Checkpoints
     from argus._errors import TrainingPaused
     from argus._native import Decision, Run
@@ -26,16 +28,16 @@ class Parts:
         checkpoints: Checkpoints | None = None,
         actions: Actions | None = None,
         acts: bool = False,
-        team: Team | None = None,
         analytics: Analytics | None = None,
     ) -> None:
         self._run = run
         self.checkpoints = checkpoints
         self.actions = actions
         self._acts = acts
-        self.team = team
+        self.team: Team | None = None
         self._analytics = analytics
         self._restored: int | None = None
+        self._broken = ""
         self._paused: TrainingPaused | None = None
 
     def observed(self, pending: Pending, named: Sequence[Any] | None) -> None:
@@ -46,14 +48,59 @@ class Parts:
         command = self._run.take_command()
         if self.checkpoints is None and not self._acts and not command:
             return
-        leads = self.team is None or self.team.reports
-        decision = self._run.decision() if leads else None
-        if self.checkpoints is not None and decision is not None:
+        if self.team is not None and not self.team.reports:
+            if self.checkpoints is not None:
+                self.checkpoints.observe(pending.step, calm=True)
+            return
+        decision = self._run.decision()
+        if self.checkpoints is not None:
             self.checkpoints.observe(decision.step, calm=decision.harm_pressure == 0 and not decision.signals)
             if decision.checkpoint_signal != "NONE":
                 self._save(decision, pending)
-        if self.actions is not None:
-            self._act(self.actions, decision, pending.step, named, command)
+        if self.actions is None:
+            return
+        plan = self.actions.plan(decision, pending.step, named, command)
+        if plan is None:
+            return
+        if self.team is None or plan.refused:
+            self._carry_out(self.actions, plan, decision, pending.step)
+        else:
+            self.team.ask({"plan": asdict(plan)}, plan, pending.step)
+
+    def after_step(self, step: int) -> None:
+        """With several ranks: once a step of the loop, on each of them, what all agreed to do now."""
+        if self.team is None:
+            return
+        payload, refused = self.team.due(step)
+        for plan in refused:
+            if self.actions is not None:
+                self._carry_out(self.actions, plan, None, step)
+        if payload is None:
+            return
+        if "save" in payload:
+            self._stage(payload["save"], step)
+        elif self.actions is not None:
+            from argus._actions import Plan
+
+            fields = payload["plan"]
+            plan = Plan(**{**fields, "ids": tuple(fields["ids"])})
+            if not self._carry_out(self.actions, plan, None, step):
+                self._broken = f"rank {self.team.ranks.rank} could not do what was agreed at step {step}"
+                say(f"{self._broken}: the ranks may differ now; AUTO does nothing more")
+
+    def can_apply(self, payload: dict[str, Any]) -> str | None:
+        """Why this rank cannot do what is proposed; None when it can."""
+        if self._broken:
+            return self._broken
+        if "save" in payload:
+            return None if self.checkpoints is not None else "no checkpoint_dir on this rank"
+        if self.actions is None:
+            return "nothing was given to act on"
+        anchor = payload["plan"]["anchor"]
+        if anchor is None:
+            return None
+        problems = ["no checkpoint_dir"] if self.checkpoints is None else self.checkpoints.verify(anchor)
+        return "; ".join(problems)[:200] or None
 
     def take_restored(self) -> int | None:
         """The step that was restored since the last call, once."""
@@ -68,17 +115,6 @@ class Parts:
     def keep(self, ids: Sequence[Any]) -> list[bool]:
         """Which of these samples are not left out."""
         return [True] * len(ids) if self.actions is None else self.actions.left_out.keep(ids)
-
-    def stage(self, fields: dict[str, Any]) -> None:
-        """Stages a checkpoint from the fields of `_save`."""
-        if self.checkpoints is not None:
-            self.checkpoints.stage(
-                fields["step"],
-                signal=fields["signal"],
-                slot=fields["slot"],
-                reason=fields["reason"],
-                loss=fields["loss"],
-            )
 
     def unhook(self) -> None:
         """Takes the learning-rate hooks off."""
@@ -96,21 +132,24 @@ class Parts:
 
     def _save(self, decision: Decision, pending: Pending) -> None:
         fields = {
-            "step": decision.step,
             "signal": decision.checkpoint_signal,
             "slot": decision.checkpoint_slot,
             "reason": decision.checkpoint_reason,
             "loss": pending.scalars[LOSS],
         }
         if self.team is None:
-            self.stage(fields)
+            self._stage(fields, decision.step)
         else:
-            self.team.propose_save(fields, pending.step)
+            self.team.ask({"save": fields}, None, pending.step)
 
-    def _act(
-        self, actions: Actions, decision: Decision | None, step: int, named: Sequence[Any] | None, command: str
-    ) -> None:
-        result = actions.act(decision, step, named, command)
+    def _stage(self, fields: dict[str, Any], step: int) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.stage(
+                step, signal=fields["signal"], slot=fields["slot"], reason=fields["reason"], loss=fields["loss"]
+            )
+
+    def _carry_out(self, actions: Actions, plan: Plan, decision: Decision | None, step: int) -> bool:
+        result = actions.carry_out(plan, decision, step)
         for report in result.reports:
             if report.id:
                 self._run.report(report.id, report.kind, report.step, report.ok, report.detail)
@@ -118,3 +157,4 @@ class Parts:
             self._restored = result.restored_step
         if result.paused is not None:
             self._paused = result.paused
+        return all(report.ok for report in result.reports)

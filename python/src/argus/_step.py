@@ -143,6 +143,12 @@ class Intake:
         if type(value) is not float:
             try:
                 if hasattr(value, "detach"):
+                    if hasattr(value, "_local_tensor"):  # a distributed tensor: read without a collective, or not at all
+                        from argus._shards import plain_norm
+
+                        value, is_partial = plain_norm(value)
+                        if is_partial:
+                            raise TypeError("a part of a sum over ranks")
                     tensor = value.detach()
                     if tensor.numel() != 1:
                         tensor = tensor.float().mean()

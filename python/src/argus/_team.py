@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from argus import _shards
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
     from argus._actions import Plan
     from argus._agreement import Agreement
     from argus._ranks import Ranks
+    from argus._roll import RankNews
+
+
+#: Steps a plan waits for an agreement that is under way before it is given up.
+_PATIENCE_STEPS = 256
+
+
+@dataclass
+class _Waiting:
+    """A proposal that is not settled yet: what it is, where it is reported, and since when."""
+
+    payload: dict[str, Any]
+    plan: Plan | None
+    since_step: int
+    name: str = ""
+    attempts: int = 0
 
 
 class Team:
@@ -23,8 +40,8 @@ class Team:
 
     Args:
         ranks: As `Ranks.discover` found them.
-        acts: Take part in agreements: AUTO, checkpoints, or a pause by a person.
-        save: Stages a checkpoint that was agreed; takes the fields of the proposal.
+        can_apply: With AUTO, checkpoints or a pause: says of a payload why this rank cannot apply it, or None. Without it this
+            rank takes no part in agreements.
         say_once: Takes a key and a line.
     """
 
@@ -32,16 +49,14 @@ class Team:
         self,
         ranks: Ranks,
         *,
-        acts: bool,
-        save: Callable[[dict[str, Any]], object],
+        can_apply: Callable[[dict[str, Any]], str | None] | None,
         say_once: Callable[[str, str], None],
     ) -> None:
         self.ranks = ranks
-        self._save = save
         self._say_once = say_once
         self._joiner: _shards.Joiner[Pending] = _shards.Joiner(ranks.interval_s)
-        self._agreement: Agreement | None = ranks.agreement() if acts else None
-        self._proposed: dict[str, Plan] = {}
+        self._agreement: Agreement | None = None if can_apply is None else ranks.agreement(can_apply)
+        self._queue: deque[_Waiting] = deque()
         self._last_s = math.nan
 
     @property
@@ -61,48 +76,60 @@ class Team:
         news = self.ranks.collected()
         if news.fresh_non_finite:
             pending.flags |= NAN_DETECTED
-            found = ", ".join(f"rank {rank} at step {step}" for rank, step in news.fresh_non_finite[:4])
-            self._say_once("rank_nan", f"a value is not finite on {found}; later ones are in the record")
+        self._say_non_finite(news)
         if part is None:
             return [pending]
         self._joiner.hold(key, part, pending, now)
         return [_released(*each) for each in self._joiner.release(news, now)]
 
+    def ask(self, payload: dict[str, Any], plan: Plan | None, step: int) -> None:
+        """The rank that decides wants this on all ranks, as soon as they can agree on it."""
+        self._queue.append(_Waiting(payload, plan, step))
+
+    def due(self, step: int) -> tuple[dict[str, Any] | None, list[Plan]]:
+        """What all ranks do now, after `step`, and what they refused. Called once a step on every rank, with the loop's own number."""
+        agreement = self._agreement
+        if agreement is None:
+            return None, [replace(w.plan, refused="this rank takes no part in agreements") for w in self._clear()]
+        refused: list[Plan] = []
+        if self._queue and not self._queue[0].name:
+            front = self._queue[0]
+            front.attempts += 1
+            front.name = f"{front.since_step}:{front.attempts}:{next(iter(front.payload))}"
+            agreement.propose(front.name, front.payload, step)
+        payload = agreement.due(step)
+        reasons = {each.id: each.reason for each in agreement.take_refused()}
+        if self._queue and self._queue[0].name:
+            front = self._queue[0]
+            if payload is not None:
+                self._queue.popleft()
+            elif front.name in reasons and step - front.since_step < _PATIENCE_STEPS:
+                front.name = ""
+            elif front.name in reasons:
+                self._queue.popleft()
+                if front.plan is not None:
+                    refused.append(replace(front.plan, refused=f"not all ranks agreed: {reasons[front.name]}"))
+        return payload, refused
+
+    def _clear(self) -> list[Any]:
+        waiting = [w for w in self._queue if w.plan is not None]
+        self._queue.clear()
+        return waiting
+
+    def _say_non_finite(self, news: RankNews) -> None:
+        if news.fresh_non_finite:
+            found = ", ".join(f"rank {rank} at step {step}" for rank, step in news.fresh_non_finite[:4])
+            self._say_once("rank_nan", f"a value is not finite on {found} (said once)")
+
     def flush(self) -> list[Pending]:
         """The steps still held, as they are: the run ends."""
         return [_released(*each) for each in self._joiner.flush()]
 
-    def agree(self, plan: Plan | None, step: int) -> Plan | None:
-        """Called on every rank after every step with what this one plans; returns what all ranks carry out now."""
-        from argus._actions import Plan
-
-        agreement = self._agreement
-        if agreement is None or (plan is not None and plan.refused):
-            return plan
-        if plan is not None:
-            name = f"{plan.id}:{plan.kind}:{step}"
-            self._proposed[name] = plan
-            agreement.propose(name, {"plan": asdict(plan)}, step)
-        payload = agreement.due(step)
-        refused = [each for each in agreement.take_refused() if each.id in self._proposed]
-        if payload is not None and "save" in payload:
-            self._save(payload["save"])
-        if payload is not None and "plan" in payload:
-            fields = payload["plan"]
-            self._proposed.clear()
-            return Plan(**{**fields, "ids": tuple(fields["ids"])})
-        if refused:
-            return replace(self._proposed.pop(refused[0].id), refused=f"not all ranks agreed: {refused[0].reason}")
-        return None
-
-    def propose_save(self, fields: dict[str, Any], step: int) -> None:
-        """Rank 0: all ranks are to stage a checkpoint at one step. Refused when another action is being agreed."""
-        if self._agreement is not None:
-            self._agreement.propose(f"save:{step}", {"save": fields}, step)
-
     def close(self) -> None:
-        """Says that this rank ends in order."""
+        """Says that this rank ends in order, and hears what the others said last."""
         self.ranks.close()
+        if self.reports:
+            self._say_non_finite(self.ranks.collected())
 
 
 def _is_wild(pending: Pending) -> bool:

@@ -181,6 +181,9 @@ class Watch:
                     pending.forget_device()
             self._waiting.append(pending)
             self._drain()
+            if self._team is not None and self._parts is not None:
+                self._parts.after_step(pending.step)
+                self._take_restored(self._parts)
         except Exception as error:  # nothing may reach the training loop
             self._give_up(error)
         paused = self._parts.take_paused() if self._parts is not None else None
@@ -379,7 +382,10 @@ class Watch:
 
     def _take_clip(self) -> tuple[list[float], list[Tensor]]:
         norms, leaves = [], []
-        for norm in self._clip.values():
+        for given in self._clip.values():
+            norm, is_partial = _plain(given)
+            if is_partial:  # reading it would begin a collective
+                continue
             if norm.device.type == "cpu":
                 norms.append(float(norm))
             else:
@@ -422,9 +428,12 @@ class Watch:
         self._say_notices()
         if self._parts is not None:
             self._parts.observed(pending, self.spike_samples if pending.sample_ids else None)
-            restored = self._parts.take_restored()
-            if restored is not None:
-                self._begin_segment(restored + 1)
+            self._take_restored(self._parts)
+
+    def _take_restored(self, parts: Parts) -> None:
+        restored = parts.take_restored()
+        if restored is not None:
+            self._begin_segment(restored + 1)
 
     def _begin_segment(self, start: int) -> None:
         self.run.reset(start)
@@ -506,6 +515,13 @@ class Watch:
         if key not in self._said:
             self._said.add(key)
             say(text)
+
+
+def _plain(norm: Tensor) -> tuple[Tensor, bool]:
+    """A norm as an ordinary tensor, and whether it is of a part only."""
+    from argus._shards import plain_norm
+
+    return plain_norm(norm)
 
 
 def _fetch(leaves: list[Tensor]) -> Transfer:
