@@ -68,14 +68,14 @@ THIRD_PARTY = [
     ("netinet/", r"bench/.*\.cpp|server/webhook_post\.cpp|.*_test\.cpp"),
     (
         "unistd.h",
-        r"(cli|bench)/.*\.cpp|client/(http_transport|small_file|spool[a-z_]*)\.cpp|store/sqlite/home\.cpp|store/testing/temporary_postgres\.cpp|.*_test\.cpp",
+        r"(cli|bench)/.*\.cpp|client/(http_transport|spool[a-z_]*)\.cpp|store/sqlite/home\.cpp|store/testing/temporary_postgres\.cpp|.*_test\.cpp",
     ),
     (
         "sys/",
         r"(cli|bench)/.*\.cpp|client/spool[a-z_]*\.cpp|store/sqlite/home\.cpp|store/testing/temporary_postgres\.cpp|server/webhook_post\.cpp|.*_test\.cpp",
     ),
     ("spawn.h", r".*_test\.cpp"),
-    ("fcntl.h", r"(cli|bench)/.*\.cpp|client/(small_file|spool[a-z_]*)\.cpp|store/sqlite/home\.cpp|.*_test\.cpp"),
+    ("fcntl.h", r"(cli|bench)/.*\.cpp|client/spool[a-z_]*\.cpp|store/sqlite/home\.cpp|.*_test\.cpp"),
     ("pthread.h", r"client/fork_guard\.cpp"),
     ("malloc.h", r"bench/.*|.*_test\.cpp"),
 ]
