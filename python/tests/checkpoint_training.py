@@ -14,6 +14,8 @@ from argus._checkpoints import Checkpoints
 
 ROWS = 48
 
+torch.set_num_threads(1)  # also where this is no part of pytest: a forked child has no other threads
+
 
 class Shuffled(torch.utils.data.Sampler[int]):
     """A sampler that knows its position: an order of its own each epoch."""
