@@ -65,23 +65,26 @@ def flat(tensors: Any) -> Any:
     return torch.cat([t.detach().reshape(-1) for t in tensors]).clone()
 
 
-class Copies:
-    """The weights after each optimizer step, as the optimizer left them and as the integration did."""
+def moments(optimizer: Any) -> list[Any]:
+    """Everything a torch optimizer remembers."""
+    return [value for state in optimizer.state.values() for value in state.values()]
 
-    def __init__(self, parameters: Callable[[], Any]) -> None:
-        self._parameters = parameters
+
+class Copies:
+    """What a training holds after each optimizer step (weights, moments), as the optimizer left it and as the integration did."""
+
+    def __init__(self, held: Callable[[], Any]) -> None:
+        self._held = held
         self.after_optimizer: list[Any] = []
-        self.restored: list[
-            tuple[int, int]
-        ] = []  # (step at which the weights were changed, earlier step they came from)
+        self.restored: list[tuple[int, int]] = []  # (step at which it was changed, earlier step it came from)
 
     def before(self) -> None:
         """After the optimizer's step, before argus is told of it."""
-        self.after_optimizer.append(flat(self._parameters()))
+        self.after_optimizer.append(flat(self._held()))
 
     def after(self) -> None:
         """After argus was told of it."""
-        now = flat(self._parameters())
+        now = flat(self._held())
         if not torch.equal(now, self.after_optimizer[-1]):
             origins = [i for i, copy in enumerate(self.after_optimizer) if torch.equal(copy, now)]
             self.restored.append((len(self.after_optimizer), origins[0] + 1 if origins else -1))

@@ -15,7 +15,7 @@ pytest.importorskip("accelerate")
 import torch  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 from accelerate.state import AcceleratorState  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, net, points, raise_rate  # noqa: E402
+from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, moments, net, points, raise_rate  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import argus  # noqa: E402
@@ -53,7 +53,7 @@ class Loop:
             model, optimizer, loader, schedule
         )
         self.accident, self.clip = accident, clip
-        self.copies = Copies(self.model.parameters)
+        self.copies = Copies(lambda: [*self.model.parameters(), *moments(self.optimizer)])
         options = {"quiet": True, "on_change": self.changes} | options
         self.watched = watch(self.accelerator, self.model, self.optimizer, **options) if watched else None
 
@@ -181,9 +181,10 @@ class TestAuto:
         assert in_force[:ONSET] == pytest.approx(loop.scheduled[:ONSET])
         assert loop.scheduled == pytest.approx([3e-3 / (1 + step / 200) for step in range(STEPS)])
 
-    def test_damaged_weights_are_brought_back_bit_for_bit(self, tmp_path: Path) -> None:
+    def test_a_damaged_training_is_brought_back_bit_for_bit_and_keeps_its_schedule(self, tmp_path: Path) -> None:
         loop = Loop("nan", mode="auto", checkpoint_dir=tmp_path / "ring").run()
         at, origin = loop.copies.restored[0]
         assert ONSET < at <= ONSET + 10
         assert 0 < origin <= ONSET
         assert all(math.isfinite(x) for x in loop.history["loss"].tolist()[-20:])
+        assert loop.scheduled == pytest.approx([3e-3 / (1 + step / 200) for step in range(STEPS)])

@@ -173,3 +173,15 @@ def test_one_object_s_method_is_observed_and_put_back() -> None:
 def test_importlib_finds_every_module_the_package_names() -> None:
     text = importlib.import_module("argus.integrations").__doc__ or ""
     assert all(f"argus.integrations.{module}." in text for module in (*MODULES, "generic"))
+
+
+def test_numbers_on_a_device_are_not_waited_for() -> None:
+    torch = pytest.importorskip("torch")
+    callback = ArgusCallback(quiet=True)
+    callback.on_train_begin()
+    unreadable = torch.ones((), device="meta")  # reading its value raises, as waiting for a device would be seen
+    callback.on_loss(unreadable)
+    callback.on_loss(unreadable)
+    callback.on_grad_norm(unreadable)
+    callback.on_validation_end(unreadable)
+    assert callback.errors == 0

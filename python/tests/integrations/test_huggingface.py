@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, raise_rate  # noqa: E402
+from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, moments, raise_rate  # noqa: E402
 from transformers import (  # noqa: E402
     GPT2Config,
     GPT2LMHeadModel,
@@ -305,15 +305,13 @@ class TestAuto:
         assert any(b < 0.9 * a for a, b in zip(scheduled[after], in_force[after]))
         assert in_force[:ONSET] == pytest.approx(scheduled[:ONSET])
 
-    def test_damaged_weights_are_brought_back_bit_for_bit(self, tmp_path: Path) -> None:
+    def test_a_damaged_training_is_brought_back_bit_for_bit_and_keeps_its_schedule(self, tmp_path: Path) -> None:
         model = gpt2()
-        copies = Copies(model.parameters)
-        changes = Changes()
+        copies = Copies(lambda: [*model.parameters(), *moments(run.optimizer)])
         callback = ArgusCallback(
             quiet=True,
             mode="auto",
             checkpoint_dir=tmp_path / "ring",
-            on_change=changes,
         )
         run = trainer(tmp_path, [Before(copies), callback, After(copies), Weights(math.nan)], model)
         run.train()

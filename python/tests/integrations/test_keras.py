@@ -260,9 +260,12 @@ class TestAuto:
         assert in_force[:ONSET] == pytest.approx([3e-3] * ONSET)
         assert float(model.optimizer.learning_rate.value) == pytest.approx(3e-3)
 
-    def test_damaged_weights_are_brought_back_bit_for_bit(self, tmp_path: Path) -> None:
+    def test_a_damaged_training_is_brought_back_bit_for_bit(self, tmp_path: Path) -> None:
         model = network()
-        copies = Copies(lambda: [v.value for v in model.trainable_variables])
+        rate = model.optimizer.learning_rate
+        copies = Copies(
+            lambda: [v.value for v in [*model.trainable_variables, *model.optimizer.variables] if v is not rate]
+        )
         callback = ArgusCallback(quiet=True, mode="auto", checkpoint_dir=tmp_path / "ring")
         fit(model, [Before(copies), callback, After(copies), Accident("nan")])
         at, origin = copies.restored[0]

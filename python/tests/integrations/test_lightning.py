@@ -15,7 +15,7 @@ pytest.importorskip("lightning", reason="lightning is not installed")
 
 import lightning.pytorch as pl  # noqa: E402
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, net, points, raise_rate  # noqa: E402
+from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, moments, net, points, raise_rate  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import argus  # noqa: E402
@@ -254,9 +254,9 @@ class TestAuto:
         assert any(b < 0.9 * a for a, b in zip(scheduled[after], in_force[after]))
         assert in_force[:ONSET] == pytest.approx(scheduled[:ONSET])
 
-    def test_damaged_weights_are_brought_back_bit_for_bit(self, tmp_path: Path) -> None:
+    def test_a_damaged_training_is_brought_back_bit_for_bit_and_keeps_its_schedule(self, tmp_path: Path) -> None:
         module = module_of(pl, "nan")
-        copies = Copies(module.parameters)
+        copies = Copies(lambda: [*module.parameters(), *moments(module.optimizers().optimizer)])
         callback = ArgusCallback(quiet=True, mode="auto", checkpoint_dir=tmp_path / "ring")
         trainer = fit(module, [Before(copies), callback, After(copies)])
         at, origin = copies.restored[0]
@@ -264,3 +264,4 @@ class TestAuto:
         assert 0 < origin <= ONSET
         assert trainer.global_step == STEPS
         assert all(math.isfinite(x) for x in callback.watch.history["loss"].tolist()[-20:])
+        assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(3e-3 / (1 + STEPS / 200))

@@ -34,7 +34,7 @@ class AcceleratedWatch:
     """A watched loop. Made by `watch`; nothing it does raises inside the loop or waits for a device.
 
     Attributes:
-        watch: The `argus.Watch`; None in processes that do not report.
+        watch: The `argus.Watch`; None in a process that does not watch.
     """
 
     def __init__(self, accelerator: Any, model: Any, optimizer: Any, options: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ class AcceleratedWatch:
         self._run = generic.ArgusCallback(**options)
         self._undo: Callable[[], None] = lambda: None
         self._pressure = 0
-        if not accelerator.is_main_process:
+        if not generic.watches(accelerator.is_main_process):
             return
         given = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
         optimizers = [_inner(each) for each in given]
@@ -51,7 +51,7 @@ class AcceleratedWatch:
 
     @property
     def watch(self) -> argus.Watch | None:
-        """The `argus.Watch`; None in processes that do not report."""
+        """The `argus.Watch`; None in a process that does not watch."""
         return self._run.watch
 
     @property
@@ -106,7 +106,7 @@ class AcceleratedWatch:
 
 
 def watch(accelerator: Any, model: Any, optimizer: Any, **options: Any) -> AcceleratedWatch:
-    """Watches a loop that an `accelerate.Accelerator` runs. Only the main process reports.
+    """Watches a loop that an `accelerate.Accelerator` runs. Of several processes the main one reports, for all.
 
     Args:
         accelerator: The Accelerator. The norm that its `clip_grad_norm_` returns is taken as the norm before clipping.

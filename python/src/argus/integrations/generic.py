@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -24,7 +25,7 @@ class ArgusCallback:
         options: What `argus.watch` takes by name (`mode`, `url`, `run_id`, `checkpoint_dir`, `quiet`, ...).
 
     Attributes:
-        watch: The watch of the training under way, or of the last one; None before the first, and where this process does not report.
+        watch: The watch of the training under way, or of the last one; None before the first, and in a process that does not watch.
         errors: Failures inside the callback, contained.
 
     Raises:
@@ -205,6 +206,17 @@ class ArgusCallback:
             for group, rate in zip(optimizer.param_groups, before, strict=True):
                 if rate is not None and group.get("lr") is not rate:
                     group["lr"] = rate
+
+
+def watches(is_first: bool) -> bool:
+    """Whether this process of a distributed training watches.
+
+    The first one does. So do the others of a `torch.distributed` group, where `argus.watch` has one rank speak for all.
+    """
+    torch = sys.modules.get("torch")
+    if is_first or torch is None:
+        return is_first
+    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
 
 
 def finish(watch: argus.Watch, status: str, error: str) -> None:

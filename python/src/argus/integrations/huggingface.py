@@ -29,7 +29,7 @@ class ArgusCallback(TrainerCallback):
     """A callback for `transformers.Trainer`.
 
     Given in `Trainer(callbacks=[...])` it also sees how `train()` is left: FAILED by an exception, STOPPED by an interrupt. Added
-    later, only what ends the program is seen. Only the first process of a distributed training reports.
+    later, only what ends the program is seen. Of a distributed training the first process reports, for all.
 
     Args:
         options: What `argus.watch` takes by name. `total_steps` and the gradient scaler come from the Trainer.
@@ -50,7 +50,7 @@ class ArgusCallback(TrainerCallback):
 
     @property
     def watch(self) -> Any:
-        """The `argus.Watch` of the training under way, or of the last one; None where this process does not report."""
+        """The `argus.Watch` of the training under way, or of the last one; None in a process that does not watch."""
         return self._run.watch
 
     @property
@@ -68,9 +68,9 @@ class ArgusCallback(TrainerCallback):
                 trainer.train = MethodType(train, trainer)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Begins to watch, in the first process."""
+        """Begins to watch."""
         self.leave(None)
-        if not state.is_world_process_zero:
+        if not generic.watches(state.is_world_process_zero):
             return
         trainer = None
         with self._run.contained():

@@ -188,8 +188,9 @@ class _StepView(torch.optim.Optimizer):
         self.steps_before = self._micro // self.accumulation
         scale = self._keras.loss_scale_factor
         self.grad_scale = None if scale is None else torch.tensor(float(scale))
-        self._asked = self._rate()
-        super().__init__([v.value for v in model.trainable_variables], {"lr": self._asked})
+        rate = self._rate()
+        self._asked = (rate, getattr(rate, "_version", 0))
+        super().__init__([v.value for v in model.trainable_variables], {"lr": rate})
 
     def stand_before(self) -> Callable[[], None]:
         """Lets updates of the Keras optimizer pass through `step`; returns what takes it off again."""
@@ -206,7 +207,8 @@ class _StepView(torch.optim.Optimizer):
                 self._on_norm(self._joined_norm(grads))
             if self._scaler is not None:
                 self.grad_scale = self.loss_scale()
-            self._asked = self.param_groups[0]["lr"] = self._rate()
+            rate = self.param_groups[0]["lr"] = self._rate()
+            self._asked = (rate, getattr(rate, "_version", 0))
             self._update = functools.partial(original, grads, trainable_variables)
             self.step()
 
@@ -223,8 +225,8 @@ class _StepView(torch.optim.Optimizer):
         """The update under way, at the rate that the hooks before it left in the group."""
         update, self._update = self._update, lambda: None
         self._stepped = True
-        rate, asked = self.param_groups[0]["lr"], self._asked
-        if rate is asked or (isinstance(rate, float) and rate == asked):
+        rate = self.param_groups[0]["lr"]
+        if _same(rate, self._asked):
             update()
             return
         attributes = vars(self._keras)
@@ -282,3 +284,10 @@ class _StepView(torch.optim.Optimizer):
             pairs = [(g, a) for g, a in zip(grads, held, strict=False) if g is not None]
             norms = [torch.linalg.vector_norm(g + (0 if a is None else a.value)) for g, a in pairs]
             return torch.linalg.vector_norm(torch.stack(norms)) / self.accumulation
+
+
+def _same(rate: Any, asked: tuple[Any, int]) -> bool:
+    """Whether a rate is the one noted, with its version: nothing waits for a device, so a tensor written to counts as another."""
+    if isinstance(rate, torch.Tensor):
+        return rate is asked[0] and rate._version == asked[1]
+    return bool(rate == asked[0])

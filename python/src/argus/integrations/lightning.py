@@ -41,7 +41,7 @@ _Callback: Any = _callback_class()
 
 
 class ArgusCallback(_Callback):
-    """A callback for Lightning's Trainer. Only the first process of a distributed training reports.
+    """A callback for Lightning's Trainer. Of a distributed training the first process reports, for all.
 
     With manual optimization the loss is what `training_step` returns, and the gradient norm is as the optimizer sees it.
 
@@ -59,7 +59,7 @@ class ArgusCallback(_Callback):
 
     @property
     def watch(self) -> Any:
-        """The `argus.Watch` of the training under way, or of the last one; None where this process does not report."""
+        """The `argus.Watch` of the training under way, or of the last one; None in a process that does not watch."""
         return self._run.watch
 
     @property
@@ -70,8 +70,8 @@ class ArgusCallback(_Callback):
     # What the Trainer calls.
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begins to watch, in the first process."""
-        if not trainer.is_global_zero:
+        """Begins to watch."""
+        if not generic.watches(trainer.is_global_zero):
             return
         total_steps = None
         with self._run.contained():
