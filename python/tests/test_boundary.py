@@ -210,8 +210,6 @@ def test_all_that_a_run_can_be_told_leaves_it_as_explained() -> None:
             run_id="boundary", model_type="mlp", sdk_version="0", auto=True, total_steps=9, url=sent.url,
             key=f"key-{SECRET}", home=os.environ["ARGUS_HOME"],
         )  # fmt: skip
-        if any("this build has no HTTP" in notice for notice in run.take_notices()):
-            pytest.skip("this build has no HTTP")
         run.observe(0, flags, scalars, **samples, sample_ids=[7, "sample-b"])
         run.report(1, "REDUCE_LR", 0, True, "lr x 0.5")
         run.observe(1, 0, scalars)
