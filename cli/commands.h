@@ -7,6 +7,7 @@ class App;
 
 namespace argus::cli {
 
+void add_checkpoints(CLI::App& app, int& status);        ///< argus checkpoints list|verify
 void add_serve(CLI::App& app, int& status);              ///< argus serve
 void add_keys(CLI::App& app, int& status);               ///< argus keys create|list|revoke|server
 void add_runs(CLI::App& app, int& status);               ///< argus runs list|show|tail|export|import|delete

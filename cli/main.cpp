@@ -93,6 +93,7 @@ int main(int argc, char** argv) {
   ReplayFlags replay_flags;
   const CLI::App* replay = add_replay(app, replay_flags);
   int status = argus::cli::kExitRead;  // of the others, which run while the line is parsed
+  argus::cli::add_checkpoints(app, status);
   argus::cli::add_serve(app, status);
   argus::cli::add_keys(app, status);
   argus::cli::add_runs(app, status);

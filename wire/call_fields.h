@@ -17,9 +17,6 @@ inline constexpr CallField kRegisterFields[] = {
     {"model_type", "text", "family of the model, one of a few words", R"("transformer")"},
     {"sdk_version", "text", "version of argus", R"("0.1.0")"},
     {"total_steps", "integer", "steps the run is to have", "50000"},
-    {"total_epochs", "number", "epochs the run is to have", "10"},
-    {"intervention_secret_hash", "text", "SHA-256 of the secret that remote commands must bring, in hexadecimal",
-     R"("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")"},
 };
 inline constexpr CallField kHeartbeatFields[] = {
     {"run_id", "text", "the run's name", R"("gpt-small-17")"},
@@ -40,8 +37,7 @@ inline constexpr CallField kCompleteFields[] = {
 /// Headers that mean something, beside those every HTTP client sends (Host, Accept, Content-Type, Content-Length).
 inline constexpr CallField kHeaderFields[] = {
     {"Authorization", "text", "Bearer and the key you gave", R"("Bearer arg_...")"},
-    {"User-Agent", "text", "argus and its version", R"("argus/0.1.0")"},
-    {"x-idempotency-key", "text", "a random word, so that registering twice is registering once", R"("5f2c81d0")"},
+    {"User-Agent", "text", "argus and its version", R"("argus-client/0.1.0")"},
 };
 
 }  // namespace argus::wire

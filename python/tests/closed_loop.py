@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -32,8 +33,9 @@ class Snapshots:
         while len(self._states) > self._kept:
             del self._states[min(self._states)]
 
-    def anchor(self, before: int) -> int | None:
-        return max((step for step in self._states if step < before), default=None)
+    def anchor(self, before_step: int | None = None) -> SimpleNamespace | None:
+        steps = [step for step in self._states if before_step is None or step < before_step]
+        return SimpleNamespace(step=max(steps)) if steps else None
 
     def restore(self, anchor: int) -> int:
         states, rng = self._states[anchor]

@@ -448,7 +448,7 @@ def test_non_finite_gradients_reach_the_engine() -> None:
 def test_a_failure_while_measuring_leaves_training_and_the_rest_of_the_watch_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from argus._gather import Unit
+    from argus._unit import Unit
 
     def broken(self: Unit) -> None:
         raise RuntimeError("CUDA out of memory")

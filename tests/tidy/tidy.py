@@ -45,7 +45,7 @@ THIRD_PARTY = [
     ("toml++/", r"server/config_file\.cpp"),
     (
         "sodium.h",
-        r"(record/chain|runs/(export|run_service|signature)|server/auth/tokens|server/webhook|store/run_key)\.cpp",
+        r"(cli/checkpoint_manifest|record/chain|runs/(export|run_service|signature)|server/auth/tokens|server/webhook|store/run_key)\.cpp",
     ),
     ("sqlite3.h", r"(store/sqlite|tests/sim)/.*\.cpp"),
     ("libpq-fe.h", r"store/(postgres/connection|testing/temporary_postgres)\.cpp"),

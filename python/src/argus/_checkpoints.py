@@ -109,9 +109,11 @@ class Checkpoints:
             raise UsageError(
                 f"keep={keep}, rank={rank}, world_size={world_size}; accepted are keep of 1 or more, rank below world_size"
             )
+        if not isinstance(directory, (str, os.PathLike)):
+            raise UsageError(f"directory is {directory!r}; accepted is a path")
         self._save, self._load = save, load
         self._run_id, self._keep = run_id, keep
-        self._on_problem = on_problem or (lambda _key, text: say(text))
+        self._on_problem = on_problem if on_problem is not None else lambda _key, text: say(text)
         self._ring = Ring(directory, rank=rank, world_size=world_size)
         self._worker = Worker()
         self._pid = os.getpid()
@@ -255,7 +257,10 @@ class Checkpoints:
     def verify(self, checkpoint: int | CheckpointInfo | None = None) -> _Texts:
         """What is damaged, a line each, of one checkpoint (by step or info) or of all; empty when all is as written."""
         if checkpoint is None:
-            saves, damaged = self._ring.scan()
+            try:
+                saves, damaged = self._ring.scan()
+            except OSError as error:
+                return [f"{self._ring.directory} cannot be read ({reason(error)})"]
             wrong = [f"{path.name}: {why}" for path, why in damaged]
         else:
             saves, wrong = self._matching(checkpoint), []

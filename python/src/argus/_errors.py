@@ -1,6 +1,6 @@
 """The exceptions of the package, and the one place that maps the engine's error codes to them.
 
-None of them is ever raised from a call inside the training loop but TrainingPaused, and that only where the user asked for it.
+None of them but `TrainingPaused`, by the user's choice, is ever raised from a call inside the training loop.
 """
 
 from __future__ import annotations

@@ -1,88 +1,30 @@
 """What one optimizer step shows of itself: norms and directions of gradients, updates and weights.
 
-A `Unit` is the parameters of one optimizer on one device. In the optimizer's step pre-hook it reads the gradients, in its
-post-hook the weights; both leave a handful of small tensors behind, which one `Transfer` brings to the host.
+The hooks of the optimizers feed the units of a model (`_unit.py`); the arithmetic here joins what they read into one step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from argus._transfer import wide
-
-#: Up to this many parameters in all, update and weight norms are exact; above, they come from a fixed strided sample.
-EXACT_PARAMETERS_MAX = 1_000_000
-#: Entries of that sample. The relative standard error of a norm from n entries of kurtosis k is sqrt((k - 1) / 4n): 0.2 % for
-#: normal entries, 1 % for entries of kurtosis 50.
-WEIGHT_SAMPLE = 131_072
-#: Gradient entries whose direction is compared from step to step, and the tensors they are taken from: a bound on memory
-#: (two copies) and on the number of slices a step.
-DIRECTION_SAMPLE = 16_384
-DIRECTION_TENSORS = 64
-_ROW = 1024
-
-
-def _stride_for(numel: int, quota: int) -> int:
-    """The smallest stride that keeps a tensor within its quota and shares no factor with usual layer widths.
-
-    A stride that divides the row length would look at a few columns for ever; a prime above 7 divides no width made of 2, 3, 5, 7.
-    """
-    stride = -(-numel // max(1, quota))
-    if stride <= 1:
-        return 1
-    stride = max(stride, 11)
-    while any(stride % d == 0 for d in range(2, math.isqrt(stride) + 1)):
-        stride += 1
-    return stride
-
-
-def _dense_view(tensor: Tensor, stride: int) -> Tensor:
-    """Every `stride`-th entry in memory order, as a view where the tensor fills its memory without gaps."""
-    numel = tensor.numel()
-    if tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)):
-        return tensor.as_strided((-(-numel // stride),), (stride,), tensor.storage_offset())
-    return tensor.reshape(-1)[::stride]
-
-
-def _norm(rows: Tensor, order: float = 2) -> Tensor:
-    """Norm of all entries, 0-d float64 where the device has it.
-
-    Rows first, in the tensor's own precision, which is several times faster than converting every entry; the sum of many
-    separately rounded rows in float64 still shows a change far below float32's resolution of the total, so that weights which
-    barely move are not taken for frozen ones.
-    """
-    if order == 1:
-        return rows.abs().sum(1).to(wide(rows.device)).sum()
-    norm: Tensor = torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).to(wide(rows.device)))
-    return norm
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """This rank's shard of a distributed tensor, and complex numbers as pairs; any other tensor as it is. Never communicates."""
-    shard = getattr(tensor, "_local_tensor", None)
-    if shard is not None:
-        tensor = shard
-    return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor
-
-
-def _norms(tensors: list[Tensor]) -> list[Tensor]:
-    """L2 norm of each tensor, 0-d; half precision is accumulated in float32."""
-    dtype = torch.float32 if any(t.dtype in (torch.float16, torch.bfloat16) for t in tensors) else None
-    if dtype is None:
-        return list(torch._foreach_norm(tensors, 2))
-    return list(torch._foreach_norm(tensors, 2, dtype=dtype))
+from argus import _shards
+from argus._unit import Reading, Unit, local, quotas
 
 
 @dataclass
 class Measured:
-    """What a step's tensors came to, on the host. None: not measured."""
+    """What a step's tensors came to, on the host. None: not measured.
+
+    `local` says that parameters are spread over ranks and the norms are of this rank's share; `part` is then what it adds to the
+    sums over all ranks (`_shards.py`), None when these cannot be formed.
+    """
 
     grad_norm: float | None = None
     thirds: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -94,162 +36,11 @@ class Measured:
     found_inf: bool = False
     overflow: bool = False
     stepped: bool = True
-
-
-@dataclass
-class _Reading:
-    """The tensors one unit left behind in one step."""
-
-    norms: list[Tensor] = field(default_factory=list)
-    thirds: list[int] = field(default_factory=list)
-    direction: tuple[Tensor, Tensor, Tensor] | None = None  # dot with the previous sample, its norm, this one's
-    update: Tensor | None = None
-    l1: Tensor | None = None
-    l2: Tensor | None = None
-    grad_scale: Tensor | None = None
-    found_inf: Tensor | None = None
-
-
-class Unit:
-    """The parameters of one optimizer on one device.
-
-    Args:
-        parameters: The parameters, in depth order.
-        thirds: For each, which third of the depth it lies in: 0, 1 or 2.
-        quotas: For each, how many entries of it the weight sample takes.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor], thirds: Sequence[int], quotas: Sequence[int]) -> None:
-        self._parameters = list(parameters)
-        self._thirds = list(thirds)
-        self._strides = [_stride_for(_local(p).numel(), q) for p, q in zip(parameters, quotas, strict=True)]
-        self._device = _local(self._parameters[0]).device
-        self._wide = wide(self._device)
-        chosen = range(0, len(self._parameters), -(-len(self._parameters) // DIRECTION_TENSORS))
-        quota = max(1, DIRECTION_SAMPLE // len(chosen))
-        self._direction_strides = {i: _stride_for(_local(self._parameters[i]).numel(), quota) for i in chosen}
-        self._direction_last: tuple[list[int], Tensor, Tensor] | None = None
-        self._pointers: list[int] = []
-        self._views: list[Tensor] = []
-        self._scales: tuple[Tensor, Tensor] | None = None
-        self._weights: Tensor | None = None
-        self._version = -1
-        self.reading = _Reading()
-        self.stepped = False
-        self.gradients_read = False
-
-    def begin(self) -> None:
-        """Forgets the step that has been handed over."""
-        self.reading = _Reading()
-        self.stepped = False
-        self.gradients_read = False
-
-    def has_gradients(self) -> bool:
-        """Whether any gradient is there to be read."""
-        return any(p.grad is not None for p in self._parameters)
-
-    def read_gradients(self) -> None:
-        """Norm of each gradient and a strided sample of their entries. One pass over the gradients."""
-        reading = self.reading
-        dense: list[Tensor] = []
-        thirds: list[int] = []
-        pieces: list[Tensor] = []
-        sampled: list[int] = []
-        for i, parameter in enumerate(self._parameters):
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            gradient = _local(gradient.detach())
-            if gradient.layout is not torch.strided:
-                dense.append(self._sparse_values(gradient))
-                thirds.append(self._thirds[i])
-                continue
-            if gradient.numel() == 0:
-                continue
-            dense.append(gradient)
-            thirds.append(self._thirds[i])
-            stride = self._direction_strides.get(i)
-            if stride is not None:
-                pieces.append(_dense_view(gradient, stride))
-                sampled.append(i)
-        reading.norms = _norms(dense) if dense else []
-        reading.thirds = thirds
-        reading.direction = None
-        if pieces:
-            sample = torch.cat(pieces).to(self._wide)
-            norm = torch.linalg.vector_norm(sample)
-            last = self._direction_last
-            if last is not None and last[0] == sampled and last[1].shape == sample.shape:
-                reading.direction = (torch.dot(last[1], sample), last[2], norm)
-            self._direction_last = (sampled, sample, norm)
-        self.gradients_read = True
-
-    def _sparse_values(self, gradient: Tensor) -> Tensor:
-        # Summing duplicate rows asks a device for their number and waits for it; there the norm is that of the rows as they are.
-        if gradient.layout is torch.sparse_coo:
-            if not gradient.is_coalesced() and gradient.device.type == "cpu":
-                gradient = gradient.coalesce()
-            return gradient._values()
-        return gradient.values()
-
-    def note_weights(self) -> None:
-        """Before a step: makes sure the weights it starts from are on record.
-
-        The record of the step before serves unless somebody wrote to a parameter in between.
-        """
-        if self._weights is None or self._version != self._versions() or self._pointers != self._addresses():
-            self._weights = self._sample()
-            self._version = self._versions()
-
-    def read_weights(self) -> None:
-        """After a step: norm of the change, and L1 and L2 norm of the weights."""
-        before = self._weights
-        now = self._sample()
-        scales = self._scales
-        reading = self.reading
-        if before is not None and before.shape == now.shape:
-            change = before.neg_().add_(now)
-            if scales is not None:
-                change.mul_(scales[1])
-            reading.update = _norm(change)
-        reading.l1 = _norm(now if scales is None else now * scales[0], 1)
-        reading.l2 = _norm(now if scales is None else now * scales[1])
-        self._weights = now
-        self._version = self._versions()
-
-    def leaves(self) -> list[Tensor]:
-        """The tensors of this step, in the order `absorb` expects their values."""
-        r = self.reading
-        out: list[Tensor] = []
-        if r.norms:
-            out.append(torch.stack(r.norms))
-        out.extend(r.direction or ())
-        out.extend(t for t in (r.update, r.l1, r.l2, r.grad_scale, r.found_inf) if t is not None)
-        return out
-
-    def _versions(self) -> int:
-        return sum(p._version for p in self._parameters)
-
-    def _addresses(self) -> list[int]:
-        return [_local(p).data_ptr() for p in self._parameters]
-
-    def _sample(self) -> Tensor:
-        addresses = self._addresses()
-        if addresses != self._pointers:
-            # Somebody gave a parameter other storage (`p.data = ...`, a move): views of the old would never change again.
-            locals_ = [_local(p.detach()) for p in self._parameters]
-            self._views = [_dense_view(p, s) for p, s in zip(locals_, self._strides, strict=True)]
-            self._pointers = addresses
-            if any(s > 1 for s in self._strides):
-                shares = [
-                    torch.full((v.numel(),), p.numel() / v.numel()) for p, v in zip(locals_, self._views, strict=True)
-                ]
-                shares.append(torch.zeros(-sum(v.numel() for v in self._views) % _ROW))
-                share = torch.cat(shares).to(self._device).view(-1, _ROW)
-                self._scales = (share, share.sqrt())
-            self._views.append(self._views[0].new_zeros(-sum(v.numel() for v in self._views) % _ROW))
-        sample = torch.cat(self._views).view(-1, _ROW)
-        return sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
+    direction: tuple[float, float, float] | None = (
+        None  # dot product with the previous gradient sample, both squared lengths
+    )
+    local: bool = False
+    part: tuple[float, ...] | None = None
 
 
 def _combine(values: Iterable[float]) -> float:
@@ -281,6 +72,7 @@ class Gather:
         self._on_error = on_error
         self._signature: tuple[Any, ...] = ()
         self._units: list[list[Unit]] = [[] for _ in range(max(1, len(self._optimizers)))]
+        self._spread = False
         self._looks_for_scaler = 3 if scaler is None else 0
         self._handles: list[Any] = []
         self._rates: dict[int, Any] = {}
@@ -381,18 +173,30 @@ class Gather:
                         ordered.setdefault(id(p), p)
         if not self._optimizers:
             owners = dict.fromkeys(ordered, 0)
-        watched = [p for key, p in ordered.items() if key in owners and _local(p).numel() > 0]
-        quotas = _quotas([_local(p).numel() for p in watched])
-        members: dict[tuple[int, torch.device], tuple[list[Tensor], list[int], list[int]]] = {}
-        for position, (p, quota) in enumerate(zip(watched, quotas, strict=True)):
-            key = (owners[id(p)], _local(p).device)
+        owned = [p for key, p in ordered.items() if key in owners]
+        # A rank may hold nothing of a parameter; the thirds count it, for they mean the same parameters on all ranks.
+        watched = [(p, i * 3 // len(owned)) for i, p in enumerate(owned) if local(p).numel() > 0]
+        entries = quotas([local(p).numel() for p, _ in watched])
+        copies = self._copies(owned)
+        members: dict[tuple[int, torch.device, int | None], tuple[list[Tensor], list[int], list[int]]] = {}
+        for (p, third), quota in zip(watched, entries, strict=True):
+            key = (owners[id(p)], local(p).device, copies.get(id(p)))
             parameters, thirds, unit_quotas = members.setdefault(key, ([], [], []))
             parameters.append(p)
-            thirds.append(position * 3 // len(watched))
+            thirds.append(third)
             unit_quotas.append(quota)
         self._units = [[] for _ in range(max(1, len(self._optimizers)))]
-        for (owner, _), (parameters, thirds, unit_quotas) in members.items():
-            self._units[owner].append(Unit(parameters, thirds, unit_quotas))
+        for (owner, _, shared), (parameters, thirds, unit_quotas) in members.items():
+            self._units[owner].append(Unit(parameters, thirds, unit_quotas, shared))
+
+    def _copies(self, parameters: Sequence[Tensor]) -> dict[int, int | None]:
+        """On how many ranks each parameter's local part lies, by id; empty when every rank holds all of them."""
+        self._spread = any(_shards.is_spread(p) for p in parameters)
+        if not self._spread or not torch.distributed.is_initialized():
+            return {}
+        world_size = torch.distributed.get_world_size()
+        flat = _shards.fsdp1_copies(self._model, world_size)
+        return {id(p): _shards.copies(p, world_size, flat) for p in parameters}
 
     # Handing over.
 
@@ -414,7 +218,7 @@ class Gather:
         if not stepped and self._optimizers:
             self.steps_without_optimizer += 1
         leaves: list[Tensor] = []
-        decoders: list[tuple[Unit, _Reading, int, int]] = []
+        decoders: list[tuple[Unit, Reading, int, int]] = []
         if self._measure:
             with torch.no_grad():
                 if not stepped:
@@ -433,9 +237,16 @@ class Gather:
             leaves.append(scale.detach())
         self._stepped.clear()
         self._rates.clear()
+        spread = self._spread
 
         def decode(values: list[Any]) -> Measured:
-            measured = _join([(reading, values[start:end]) for _, reading, start, end in decoders])
+            readings = [(reading, values[start:end]) for _, reading, start, end in decoders]
+            measured = _join(readings)
+            measured.local = spread
+            if spread:
+                measured.part = _shards.part_of(
+                    [(_join([each]), unit.copies) for each, (unit, *_) in zip(readings, decoders, strict=True)]
+                )
             measured.stepped = stepped or not self._optimizers
             if scale_at is not None:
                 measured.loss_scale = float(values[scale_at])
@@ -453,18 +264,7 @@ class Gather:
                     unit.read_weights()
 
 
-def _quotas(sizes: Sequence[int]) -> list[int]:
-    """How many entries of each tensor the weight sample takes: all of the small ones, a share of the large ones."""
-    total = sum(sizes)
-    if total <= EXACT_PARAMETERS_MAX:
-        return list(sizes)
-    small = max(1, WEIGHT_SAMPLE // (4 * len(sizes)))
-    left = WEIGHT_SAMPLE - sum(size for size in sizes if size <= small)
-    large = max(1, sum(size for size in sizes if size > small))
-    return [size if size <= small else max(small, int(left * size / large)) for size in sizes]
-
-
-def _join(readings: Sequence[tuple[_Reading, list[Any]]]) -> Measured:
+def _join(readings: Sequence[tuple[Reading, list[Any]]]) -> Measured:
     """The readings of all units as one step."""
     measured = Measured()
     by_third: tuple[list[float], list[float], list[float]] = ([], [], [])
@@ -500,6 +300,8 @@ def _join(readings: Sequence[tuple[_Reading, list[Any]]]) -> Measured:
         measured.grad_norm = _combine(x for part in by_third for x in part)
         measured.overflow = not math.isfinite(measured.grad_norm)
     length = _combine(last_norms) * _combine(norms)
+    if dots:
+        measured.direction = (sum(dots), sum(x * x for x in last_norms), sum(x * x for x in norms))
     if dots and length > 0 and math.isfinite(length) and math.isfinite(sum(dots)):
         measured.similarity = max(-1.0, min(1.0, sum(dots) / length))
     if updates:
