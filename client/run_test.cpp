@@ -17,6 +17,14 @@ namespace {
 thread_local std::size_t allocations = 0;  // of this thread
 }
 
+// The thread sanitizer brings its own, which cannot be replaced: the test of allocations then has nothing to count.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ARGUS_CANNOT_COUNT_ALLOCATIONS
+#endif
+#endif
+
+#ifndef ARGUS_CANNOT_COUNT_ALLOCATIONS
 // GCC pairs these with the library's own and warns about a mismatch that is not there.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
@@ -28,6 +36,7 @@ void* operator new(std::size_t n) {
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#endif
 
 namespace argus::client {
 namespace {
@@ -125,6 +134,9 @@ TEST(Run, InAutoTheLoopIsClosedInTheRecordAsItIsHere) {
 }
 
 TEST(Run, AllocatesNothingOnTheTrainingThread) {
+#ifdef ARGUS_CANNOT_COUNT_ALLOCATIONS
+  GTEST_SKIP() << "allocations cannot be counted here";
+#endif
   Watched watched(testing::no_faults(), 32);
   const auto run = watched.open();
   std::vector<SampleId> ids;
