@@ -195,7 +195,11 @@ class ArgusCallback:
             self._forget()
             self._optimizers = []
             if self.watch is not None:
-                finish(self.watch, status, error)
+                complete = getattr(self.watch, "complete", None)
+                if complete is None:
+                    self.watch.close()
+                else:
+                    complete(status, error)
 
     def _rates(self) -> list[list[Any]]:
         return [[group.get("lr") for group in optimizer.param_groups] for optimizer in self._optimizers]
@@ -217,15 +221,6 @@ def watches(is_first: bool) -> bool:
     if is_first or torch is None:
         return is_first
     return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
-
-
-def finish(watch: argus.Watch, status: str, error: str) -> None:
-    """Completes a run."""
-    complete = getattr(watch, "complete", None)
-    if complete is None:
-        watch.close()
-    else:
-        complete(status, error)
 
 
 def observed(owner: Any, name: str, see: Callable[..., None]) -> Callable[[], None]:
