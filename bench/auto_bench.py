@@ -11,6 +11,8 @@ import argparse
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -35,68 +37,87 @@ def wilson(hits: int, n: int) -> str:
     return f"{100 * p:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
+@dataclass(frozen=True)
+class Seed:
+    """All runs of one seed."""
+
+    twin: Outcome
+    watched: Outcome
+    faulty: dict[str, tuple[Outcome, Outcome]]  # alone, under AUTO
+
+
+def runs_of(seed: int, faults: list[str]) -> Seed:
+    torch.set_num_threads(1)
+    pairs = {
+        f.__name__: (train(seed, f, auto=False), train(seed, f, auto=True)) for f in FAULTS if f.__name__ in faults
+    }
+    return Seed(train(seed, healthy, auto=False), train(seed, healthy, auto=True), pairs)
+
+
+def row(name: str, seeds: dict[int, Seed]) -> tuple[int, int, str]:
+    """Runs of a fault that ended near their twins, alone and under AUTO, and its line of the table."""
+    plain = saved = harmed = rescued = 0
+    lost: list[int] = []
+    kinds: Counter[str] = Counter()
+    for seed in seeds.values():
+        alone, watched = seed.faulty[name]
+        fine_alone, fine = (o.loss <= NEAR * seed.twin.loss for o in (alone, watched))
+        plain, saved = plain + fine_alone, saved + fine
+        rescued, harmed = rescued + (fine and not fine_alone), harmed + (fine_alone and not fine)
+        lost.append(watched.steps_lost)
+        kinds.update({a for a in watched.actions if not a.endswith("-")} - {"RESTORE_LR"})
+    n = len(seeds)
+    lost.sort()
+    used = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    cells = (name, wilson(plain, n), wilson(saved, n), rescued, harmed, f"{lost[n // 2]} / {lost[-1]}", used)
+    return plain, saved, "| " + " | ".join(map(str, cells)) + " |"
+
+
+def print_runs(seeds: dict[int, Seed], touched: list[int]) -> None:
+    for number in touched:
+        print("healthy", number, "touched", seeds[number].watched.lines)
+    for number, seed in seeds.items():
+        for name, (alone, watched) in seed.faulty.items():
+            print(
+                f"{name} {number} {TASKS[number % len(TASKS)].__name__} alone {alone.loss / seed.twin.loss:.3f}"
+                f" auto {watched.loss / seed.twin.loss:.3f} lost {watched.steps_lost} {' '.join(watched.actions)}"
+            )
+
+
 def main() -> int:
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--seeds", type=int, default=20)
     ap.add_argument("--first", type=int, default=100)
-    ap.add_argument("--only", action="append", help="a fault; may be given several times")
+    ap.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    ap.add_argument("--only", action="append", choices=[f.__name__ for f in FAULTS], help="may be given several times")
     ap.add_argument("--runs", action="store_true", help="one line a run")
     ap.add_argument("--write", action="store_true")
     args = ap.parse_args()
-    torch.set_num_threads(1)
     begun = time.perf_counter()
-    seeds = range(args.first, args.first + args.seeds)
-    faults = [f for f in FAULTS if not args.only or f.__name__ in args.only]
-    twins = {seed: train(seed, healthy, auto=False) for seed in seeds}
-    touched = 0
-    for seed in seeds:
-        watched = train(seed, healthy, auto=True)
-        same = all(torch.equal(a, b) for a, b in zip(watched.weights, twins[seed].weights, strict=True))
-        touched += bool(watched.actions) or not same
-        if args.runs and (watched.actions or not same):
-            print("healthy", seed, "touched", watched.lines, flush=True)
-    rows = []
-    everything = [0, 0, 0]
-    for fault in faults:
-        plain = saved = harmed = rescued = 0
-        lost: list[int] = []
-        kinds: Counter[str] = Counter()
-        for seed in seeds:
-            alone = train(seed, fault, auto=False)
-            watched = train(seed, fault, auto=True)
-            target = NEAR * twins[seed].loss
-            fine_alone, fine = alone.loss <= target, watched.loss <= target
-            plain += fine_alone
-            saved += fine
-            rescued += fine and not fine_alone
-            harmed += fine_alone and not fine
-            lost.append(watched.steps_lost)
-            kinds.update(set(a for a in watched.actions if not a.endswith("-")))
-            if args.runs:
-                ratio = twins[seed].loss
-                print(
-                    f"{fault.__name__} {seed} {TASKS[seed % len(TASKS)].__name__} alone {alone.loss / ratio:.3f}"
-                    f" auto {watched.loss / ratio:.3f} lost {watched.steps_lost} {' '.join(watched.actions)}",
-                    flush=True,
-                )
-        n = len(seeds)
-        everything = [everything[0] + plain, everything[1] + saved, everything[2] + n]
-        lost.sort()
-        used = ", ".join(f"{k} {v}" for k, v in sorted(kinds.items()) if k != "RESTORE_LR")
-        rows.append(
-            f"| {fault.__name__} | {wilson(plain, n)} | {wilson(saved, n)} | {rescued} | {harmed} "
-            f"| {lost[n // 2]} / {lost[-1]} | {used} |"
-        )
-    n = len(seeds)
-    rows.append(f"| all | {wilson(everything[0], everything[2])} | {wilson(everything[1], everything[2])} | | | | |")
+    names = args.only or [f.__name__ for f in FAULTS]
+    numbers = range(args.first, args.first + args.seeds)
+    with ProcessPoolExecutor(args.jobs) as pool:
+        seeds = dict(zip(numbers, pool.map(runs_of, numbers, [names] * len(numbers)), strict=True))
+    touched = [
+        number
+        for number, seed in seeds.items()
+        if seed.watched.actions
+        or not all(torch.equal(a, b) for a, b in zip(seed.watched.weights, seed.twin.weights, strict=True))
+    ]
+    if args.runs:
+        print_runs(seeds, touched)
+    rows = [row(name, seeds) for name in names]
+    n = len(names) * len(seeds)
     lines = [
         "| fault | unwatched | AUTO | rescued | harmed | steps lost, median / most | runs in which AUTO used |",
         "|---|---|---|---|---|---|---|",
-        *rows,
+        *(text for _, _, text in rows),
+        f"| all | {wilson(sum(r[0] for r in rows), n)} | {wilson(sum(r[1] for r in rows), n)} | | | | |",
         "",
-        f"Healthy runs touched: {touched} of {n}. {STEPS} steps a run, {time.perf_counter() - begun:.0f} s in all.",
+        f"Healthy runs touched: {len(touched)} of {len(seeds)}. {STEPS} steps a run.",
     ]
     print("\n".join(lines))
+    print(f"{time.perf_counter() - begun:.0f} s in all")
     if args.write:
         write(lines, args)
     return 0

@@ -35,7 +35,7 @@ def clock() -> float:
 
 def call_cost(samples: int, calls: int = 20_000) -> float:
     """Microseconds a call of `watch.step` takes with the numbers given: the median over 20 blocks."""
-    watch = argus.watch(quiet=True)
+    watch = argus.watch(record=False, quiet=True)
     values = [1.0 + 0.01 * i for i in range(samples)]
     extra = {"losses": values, "confidences": values, "correct": [1.0] * samples} if samples else {}
     blocks = []
@@ -112,7 +112,7 @@ def share(build: Callable[[], tuple], rounds: int, steps: int) -> tuple[float, f
     plain, ratios, noise = [], [], []
     for _ in range(rounds):
         first = loop(None)
-        with argus.watch(model, optimizer, quiet=True) as watch:
+        with argus.watch(model, optimizer, record=False, quiet=True) as watch:
             watched = loop(watch)
             assert watch.errors == 0 and len(watch.history) == steps
         second = loop(None)
@@ -126,8 +126,8 @@ def share(build: Callable[[], tuple], rounds: int, steps: int) -> tuple[float, f
 def own_cost(model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Callable, repeats: int = 12) -> float:
     """Milliseconds a step spent in the two hooks and in `watch.step`: each timed where it runs, the least of the repeats."""
     spent = []
-    with argus.watch(model, optimizer, quiet=True) as watch:
-        gather = watch._gather
+    with argus.watch(model, optimizer, record=False, quiet=True) as watch:
+        gather = watch.gather
         assert gather is not None
         timed = [0.0]
 

@@ -18,9 +18,9 @@ struct RunIdentity {
 
 struct RunEnd {
   std::string status;  ///< COMPLETED, FAILED or STOPPED
-  std::optional<std::int64_t> step;
-  std::string error;  ///< empty: none; at most 1,024 bytes of it travel
-  std::optional<double> duration_s;
+  std::optional<std::int64_t> step = {};
+  std::string error = {};  ///< empty: none; at most 1,024 bytes of it travel
+  std::optional<double> duration_s = {};
 };
 
 std::string register_body(const RunIdentity& run);

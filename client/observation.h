@@ -18,10 +18,10 @@ struct Observation {
   bool lr_restarted = false;
   bool is_anchor = false;
   bool nan_detected = false;  ///< somewhere in the job, whatever the scalars of this process say
-  engine::Scalars scalars;
-  engine::Samples samples;        ///< each empty or of one common length
-  std::span<const SampleId> ids;  ///< empty, or of that length; without any array of any length
-  std::optional<engine::LocalHealth> local_health;
+  engine::Scalars scalars = {};
+  engine::Samples samples = {};        ///< each empty or of one common length
+  std::span<const SampleId> ids = {};  ///< empty, or of that length; without any array of any length
+  std::optional<engine::LocalHealth> local_health = {};
 };
 
 }  // namespace argus::client

@@ -9,6 +9,7 @@
 #include "client/http_transport.h"
 #include "client/in_process_transport.h"
 #include "client/memory_spool.h"
+#include "client/spool_files.h"
 
 namespace argus::client {
 namespace {
@@ -54,10 +55,8 @@ Result<std::unique_ptr<Spool>> open_spool(const RunOptions& o, const std::string
 // HOME/resume; empty when it cannot be made: positions are then not kept.
 std::string resume_folder(const std::string& home) {
   if (home.empty()) return {};
-  const std::filesystem::path folder = std::filesystem::path(home) / "resume";
-  std::error_code ec;
-  std::filesystem::create_directories(folder, ec);
-  return ec ? std::string() : folder.string();
+  const std::string folder = home + "/resume";
+  return spool::make_private_folder(folder) ? folder : std::string();
 }
 
 }  // namespace

@@ -5,13 +5,14 @@
 #include <string_view>
 #include <utility>
 
-#include "client/small_file.h"
+#include "client/spool_files.h"
 
 namespace argus::client {
 namespace {
 
 constexpr std::string_view kMagic = "argus-position 1 ";
 constexpr std::uint64_t kSegmentsPerSecond = 1024;
+constexpr std::size_t kFileBytesMax = 256;
 
 // "argus-position 1 SEGMENT BOUND\n"
 bool parse(std::string_view text, std::uint64_t& segment, std::uint64_t& bound) {
@@ -30,7 +31,7 @@ RunPosition RunPosition::open(std::string folder, std::string name, const Clock&
   position.folder_ = std::move(folder);
   position.name_ = std::move(name);
   if (!position.folder_.empty()) {
-    const Result<std::string> kept = read_small_file(position.folder_, position.name_);
+    const Result<std::string> kept = spool::read_whole_file(position.folder_ + "/" + position.name_, kFileBytesMax);
     std::uint64_t segment = 0, bound = 0;
     if (kept && parse(*kept, segment, bound)) {
       position.segment_ = position.on_disk_ = segment;
@@ -47,7 +48,7 @@ Status RunPosition::cover(std::uint64_t segment, std::uint64_t seq) {
   if (folder_.empty() || (segment == on_disk_ && seq < bound_)) return {};
   const std::uint64_t bound = std::max(bound_, (seq / kSeqsAtATime + 1) * kSeqsAtATime);
   const std::string text = std::string(kMagic) + std::to_string(segment) + " " + std::to_string(bound) + "\n";
-  if (Status written = write_small_file(folder_, name_, text); !written) return written;
+  if (Status written = spool::write_whole_file(folder_, name_, text, true); !written) return written;
   on_disk_ = segment;
   bound_ = bound;
   return {};

@@ -24,7 +24,7 @@ class RunPosition {
   std::uint64_t first_seq() const { return first_seq_; }
 
   /// To be called before an observation is handed over for delivery. Writes the file when the segment is new or the
-  /// bound reached, once in 65,536 observations; blocking then. kUnavailable: the disk refused it; the observation may
+  /// bound reached, once in 65,536 observations; blocking then. An error: the disk refused it; the observation may
   /// be sent all the same, at the risk that a later process repeats its number.
   Status cover(std::uint64_t segment, std::uint64_t seq);
 

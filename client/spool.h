@@ -19,13 +19,14 @@
 namespace argus::client {
 
 struct SpoolOptions {
-  std::string folder;                                    ///< one run's; made, its owner's alone, where missing
+  std::string folder = {};                               ///< one run's; made, its owner's alone, where missing
   std::uint64_t bytes_max = std::uint64_t{1} << 30;      ///< of all segments; past it the oldest loses, see append()
   std::uint64_t segment_bytes = std::uint64_t{4} << 20;  ///< at most a quarter of bytes_max is used
   std::int64_t sync_every_ms = 1000;                     ///< an append that comes later than that after the last fsync
                                                          ///< brings one; sync() is for the pause behind the last append
-  std::string url;     ///< written into the folder for `argus spool send`; empty: the in-process home. Never a key
-  std::string run_id;  ///< ... and whose run it is
+  std::string url = {};     ///< written into the folder for `argus spool send`; empty: the in-process home. Never a key
+  std::string run_id = {};  ///< ... and whose run it is
+  bool durable = true;      ///< false: nothing is fsynced; a loss of power may then lose or tear anything
   /// Called after each change of a file: a test looks at what a kill would leave at that moment.
   std::function<void()> after_write_for_test = {};
 };

@@ -104,7 +104,8 @@ void Core::conclude(const Context& c) {
   notes.observe(c, {ledger.segment(), segment_begun, episodes.re_anchored_now(), engine_changed}, d.notes);
   segment_begun = engine_changed = false;
 
-  const Checkpoints::Advice advice = checkpoints.observe(c, d.harm_pressure, episodes.opened_now());
+  const Checkpoints::Advice advice =
+      checkpoints.observe(c, {d.harm_pressure, episodes.opened_now(), advisor.judges_a_rollback()});
   d.checkpoint_signal = advice.signal;
   d.checkpoint_slot = advice.slot;
   d.checkpoint_reason = advice.reason;
@@ -113,6 +114,10 @@ void Core::conclude(const Context& c) {
   d.action = advice.signal == CheckpointSignal::kNone ? Action::kContinue : Action::kCheckpoint;
   advisor.observe(c, {d.harm_pressure, episodes.confirmed(), episodes.ghost(), d.anchor, d.spike_count > 0});
   advisor.answer(d);
+  if (const auto repeat = advisor.repeat_now()) {
+    d.anchor = checkpoints.anchor_before(repeat->anchor_step + 1);
+    if (d.anchor) d.anchor->collapse_step = repeat->collapse_step;
+  }
 }
 
 }  // namespace

@@ -84,7 +84,9 @@ def moments_corrupted(task: Task, rng: np.random.Generator, onset: int) -> Fault
         for s in task.optimizer.state.values():
             for key in ("exp_avg", "momentum_buffer"):
                 if key in s:
-                    s[key].copy_(torch.randn(s[key].shape, generator=g) * s[key].norm() / s[key].numel() ** 0.5 * strength)
+                    s[key].copy_(
+                        torch.randn(s[key].shape, generator=g) * s[key].norm() / s[key].numel() ** 0.5 * strength
+                    )
             if "exp_avg_sq" in s:
                 s["exp_avg_sq"].div_(strength)
 

@@ -6,17 +6,21 @@
 #include <limits>
 #include <span>
 
+#include "engine/life/expectation.h"
+
 namespace argus::engine {
 namespace {
 
-constexpr int kSustained = 6;   // observations at pressure 2 after which AUTO acts
-constexpr int kGhost = 4;       // observations of hidden damage before something is recommended
-constexpr int kExpires = 64;    // observations a proposal stays valid
-constexpr int kSettling = 8;    // observations an action is given before it is judged
-constexpr int kHopeless = 12;   // observations at pressure >= 2 after that: it failed
-constexpr int kPatience = 96;   // observations with the episode still open: it failed
-constexpr int kRecovered = 12;  // calm observations: it helped
-constexpr int kRelease = 48;    // calm observations before the learning rate is given back, a step each time
+constexpr int kSustained = 6;        // observations at pressure 2 after which AUTO acts
+constexpr int kGhost = 4;            // observations of hidden damage before something is recommended
+constexpr int kExpires = 64;         // observations a proposal stays valid
+constexpr int kSettling = 8;         // observations an action is given before it is judged
+constexpr int kHopeless = 12;        // observations at pressure >= 2 after that: it failed
+constexpr int kHopelessFilter = 32;  // ... bad samples are named as they come by, so that leaving them out takes longer
+constexpr int kPatience = 96;        // observations with the episode still open: it failed
+constexpr int kRecovered = 12;       // calm observations: it helped
+constexpr int kRelease = 24;         // calm observations before the learning rate is given back, a step each time
+constexpr int kAbove = 12;  // observations above the earlier level, doubled each time: a restored run did not stay
 constexpr double kRestoreStep = 2.0;
 
 constexpr std::array<Lever, 4> kNonFinite = {Lever::kRollback, Lever::kPause, Lever::kNone, Lever::kNone};
@@ -33,6 +37,14 @@ constexpr std::array<Lever, 5> kDestroyed = {Lever::kRollback, Lever::kLrTenth, 
 bool data_side(const Context& c) {
   return c.active(SignalKind::kLabelNoise) || c.active(SignalKind::kDistributionShift) ||
          c.active(SignalKind::kEntropyDrift) || c.active(SignalKind::kConfidenceCollapse);
+}
+
+/// Nothing speaks but that the weights stand still. A segment that begins inside an accident of the learning rate takes
+/// its end for that.
+bool only_starved(const Context& c) {
+  constexpr std::uint32_t kStarving = 1u << static_cast<unsigned>(SignalKind::kVanishingGradients) |
+                                      1u << static_cast<unsigned>(SignalKind::kTrainingStagnation);
+  return c.active_mask() != 0 && (c.active_mask() & ~kStarving) == 0;
 }
 
 /// What to try, in order, for the pattern of active signals.
@@ -110,9 +122,40 @@ void Advisor::propose(const Context& c, const Situation& now, Lever lever) {
   current_.evidence = c.evidence();
   current_.expires_step = later(c.step.step, kExpires, stride_);
   if (lever == Lever::kReset || lever == Lever::kRollback) current_.suggested_lr = 0.5 * learning_rate_;
-  if (lever == Lever::kRollback) current_.anchor_step = now.anchor->anchor_step;
-  must_pass_step_ = lever == Lever::kRollback ? c.step.step : 0;
+  must_pass_step_ = 0;
   lever_ = lever;
+  present_ = true;
+  if (lever != Lever::kRollback) return;
+  current_.anchor_step = now.anchor->anchor_step;
+  must_pass_step_ = c.step.step;
+  collapse_step_ = now.anchor->collapse_step;
+  above_ = 0;
+  again_ = 0;
+  const std::optional<Band> band = expected_loss(c.view.t);
+  ceiling_ = std::numeric_limits<float>::infinity();
+  if (!band) return;
+  // One width above what was expected now, and above the anchor's own loss: it may lie further up a falling curve.
+  const double width = band->high - band->low;
+  double level = band->high;
+  if (std::isfinite(now.anchor->train_loss)) level = std::max(level, now.anchor->train_loss);
+  ceiling_ = static_cast<float>(level + width);
+}
+
+void Advisor::propose_again(const Context& c) {
+  retry_ = false;
+  ++again_;
+  above_ = 0;
+  const std::int64_t anchor_step = current_.anchor_step;
+  current_ = Stored();
+  current_.id = next_id_++;
+  current_.kind = InterventionKind::kRollback;
+  current_.signals = c.active_mask();
+  current_.evidence = c.evidence();
+  current_.expires_step = later(c.step.step, kExpires, stride_);
+  current_.suggested_lr = 0.5 * learning_rate_;
+  current_.anchor_step = anchor_step;
+  must_pass_step_ = std::max(must_pass_step_, c.step.step);
+  lever_ = Lever::kRollback;
   present_ = true;
 }
 
@@ -145,12 +188,18 @@ void Advisor::mark_refused() {
   } else if (assumed && current_.kind == InterventionKind::kRestoreLr) {
     factor_in_force_ /= current_.lr_factor;
   }
+  current_.state = LoopState::kProposed;
   fail();
 }
 
 void Advisor::fail() {
+  const bool done = current_.state == LoopState::kApplied || current_.state == LoopState::kWatching;
   current_.state = LoopState::kFailed;
-  if (lever_ != Lever::kNone) failed_ |= 1u << static_cast<unsigned>(lever_);
+  // It was done and did not hold: once more before the lever counts as failed. One that could not be done is not
+  // repeated.
+  retry_ = done && lever_ == Lever::kRollback && again_ < kRollbackAgain;
+  if (retry_) return;
+  if (lever_ != Lever::kNone) failed_ |= static_cast<std::uint8_t>(1u << static_cast<unsigned>(lever_));
 }
 
 void Advisor::hear(const Context& c) {
@@ -170,12 +219,19 @@ void Advisor::hear(const Context& c) {
 void Advisor::watch(const Context& c, const Situation& now) {
   current_.state = LoopState::kWatching;
   const std::int64_t elapsed = c.now - applied_now_;
-  if (elapsed <= kSettling) return;
-  hopeless_ += c.fused >= 2 ? 1 : 0;
+  const bool rolled_back = lever_ == Lever::kRollback;
+  if (rolled_back && c.step.scalars.has(Field::kLoss)) {
+    const bool above = !(c.step.scalars[Field::kLoss] <= ceiling_);
+    above_ = static_cast<std::int16_t>(std::max(0, above_ + (above ? 1 : -1)));
+  }
+  if (rolled_back && above_ >= kAbove << again_) return fail();
+  if (elapsed <= kSettling || (rolled_back && only_starved(c))) return;
+  if (c.fused >= 2) ++hopeless_;
   const bool passed = c.step.step > must_pass_step_ || elapsed >= 4 * kPatience;
-  if (calm_ >= kRecovered && !now.confirmed && !c.calibrating && passed) {
+  if (calm_ >= kRecovered && !now.confirmed && !c.calibrating && passed && !(rolled_back && above_ > 0)) {
     current_.state = LoopState::kRecovered;
-  } else if (hopeless_ >= kHopeless || (elapsed >= kPatience && now.confirmed && now.pressure > 0)) {
+  } else if (hopeless_ >= (lever_ == Lever::kFilter ? kHopelessFilter : kHopeless) ||
+             (elapsed >= kPatience && now.confirmed && now.pressure > 0)) {
     fail();
   }
 }
@@ -185,7 +241,7 @@ bool Advisor::stale(const Context& c, const Situation& now) const {
     case InterventionKind::kReduceLr:
       return c.active(SignalKind::kVanishingGradients);
     case InterventionKind::kRollback:  // the onset moved: what it named is not before it any more
-      return !now.anchor || now.anchor->anchor_step != current_.anchor_step;
+      return again_ == 0 && (!now.anchor || now.anchor->anchor_step != current_.anchor_step);
     default:
       return false;
   }
@@ -194,8 +250,10 @@ bool Advisor::stale(const Context& c, const Situation& now) const {
 void Advisor::settle(const Context& c, const Situation& now) {
   switch (current_.state) {
     case LoopState::kProposed:
-      // A restore is only for calm water; everything else only for trouble.
-      if (c.step.step > current_.expires_step || now.confirmed == (current_.kind == InterventionKind::kRestoreLr)) {
+      // A restore is only for calm water; everything else only for trouble. A repeated rollback has its reason in the
+      // loss.
+      if (c.step.step > current_.expires_step ||
+          (now.confirmed == (current_.kind == InterventionKind::kRestoreLr) && !repeats())) {
         current_.state = LoopState::kSuperseded;
       } else if (c.fused >= 3 && kind_of(choose(c, now)) == InterventionKind::kRollback &&
                  current_.kind != InterventionKind::kRollback) {
@@ -221,6 +279,7 @@ void Advisor::settle(const Context& c, const Situation& now) {
       break;
     default:
       present_ = false;  // said once
+      if (retry_) propose_again(c);
   }
 }
 
@@ -230,7 +289,7 @@ bool Advisor::must_act(const Context& c, const Situation& now) const {
   if (current_.kind == InterventionKind::kRestoreLr) return now.pressure == 0;
   // The samples to leave out are named by the step they were seen in: only that answer can carry them.
   if (current_.kind == InterventionKind::kFilterSamples && !now.named_samples) return false;
-  return c.fused >= 3 || hot_ >= kSustained;
+  return c.fused >= 3 || hot_ >= kSustained || repeats();
 }
 
 void Advisor::observe(const Context& c, const Situation& now) {

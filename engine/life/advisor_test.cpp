@@ -21,6 +21,7 @@ class Loop {
     for (SignalState& s : signals_) s = SignalState{};
     for (SignalKind k : active_)
       signals_[static_cast<std::size_t>(k)] = SignalState{2.0, true, 1, step_.step, 0.0, 0.0, {}};
+    if (loss_) step_.scalars.set(Field::kLoss, *loss_);
     const View view{step_, trackers_, ++now_};
     const Context c{step_, view, signals_, now_, fused_, false};
     advisor_.observe(c, {pressure_, confirmed_, ghost_, anchor_, named_});
@@ -60,12 +61,22 @@ class Loop {
     confirmed_ = false;
     active_.clear();
   }
+  /// A loss of 1 +- 0.02 becomes the run's level.
+  void learn_the_level() {
+    for (int i = 0; i < 120; ++i) {
+      step_.step += 1;
+      step_.scalars.set(Field::kLoss, 1.0 + 0.01 * (i * 7 % 5 - 2));
+      trackers_.observe(step_, ++now_);
+    }
+    loss_ = 1.0;
+  }
   void report(const Decision& d, bool ok) {
     applied_.push_back({d.recommendation->id, d.recommendation->kind, step_.step, ok});
   }
 
   std::optional<Anchor> anchor_;
   bool named_ = false;
+  std::optional<double> loss_;
   std::vector<double> factors_;
   int resets_ = 0, pauses_ = 0;
 
@@ -261,6 +272,73 @@ TEST(Advisor, WithdrawsALowerRateWhenTheGradientsVanish) {
   EXPECT_EQ(loop.next().recommendation->state, LoopState::kSuperseded);
   loop.next(40);
   EXPECT_TRUE(loop.factors_.empty());
+}
+
+TEST(Advisor, RollsBackAgainEachTimeLaterWhenTheLossDoesNotStay) {
+  Loop loop(ControlMode::kAuto);
+  loop.learn_the_level();
+  loop.anchor_ = Anchor{40, 60, AnchorMethod::kCertifiedCalm, 1.0, 1.0};
+  loop.alarm(3, kExplosion);
+  ASSERT_TRUE(loop.next().reset_optimizer);
+  loop.heal();  // the new segment knows nothing of the level before
+  loop.anchor_.reset();
+  loop.loss_ = 2.0;
+  std::vector<int> acted;
+  std::uint64_t last = 0;
+  for (int i = 0; i < 400; ++i) {
+    const Decision d = loop.next();
+    if (!d.reset_optimizer) continue;
+    ASSERT_TRUE(d.recommendation);
+    EXPECT_EQ(d.recommendation->kind, InterventionKind::kRollback);
+    EXPECT_GT(d.recommendation->id, last);
+    last = d.recommendation->id;
+    EXPECT_EQ(d.recommendation->anchor_step, 40);
+    acted.push_back(i);
+  }
+  ASSERT_EQ(acted.size(), 3u);
+  EXPECT_LT(acted[0], 16);
+  EXPECT_GT(acted[1] - acted[0], 20);
+  EXPECT_GT(acted[2] - acted[1], 44);
+}
+
+TEST(Advisor, CallsARollbackRecoveredOnlyWithTheLossWhereItWas) {
+  Loop loop(ControlMode::kAuto);
+  loop.learn_the_level();
+  loop.anchor_ = Anchor{40, 60, AnchorMethod::kCertifiedCalm, 1.0, 1.0};
+  loop.alarm(3, kExplosion);
+  ASSERT_TRUE(loop.next().reset_optimizer);
+  loop.heal();
+  loop.loss_ = 2.0;
+  loop.next(10);
+  loop.loss_ = 1.0;
+  EXPECT_EQ(loop.next(8).recommendation->state, LoopState::kWatching);
+  EXPECT_EQ(loop.next(4).recommendation->state, LoopState::kRecovered);
+  EXPECT_EQ(loop.resets_, 1);
+}
+
+TEST(Advisor, DoesNotTakeTheEndOfARateAccidentForAFailedRollback) {
+  Loop loop(ControlMode::kAuto);
+  loop.learn_the_level();
+  loop.anchor_ = Anchor{40, 60, AnchorMethod::kCertifiedCalm, 1.0, 1.0};
+  loop.alarm(3, kExplosion);
+  ASSERT_TRUE(loop.next().reset_optimizer);
+  loop.alarm(3, {SignalKind::kTrainingStagnation});
+  loop.next(200);
+  EXPECT_EQ(loop.resets_, 1);
+}
+
+TEST(Advisor, DoesNotRepeatARollbackTheClientCouldNotDo) {
+  Loop loop(ControlMode::kAuto);
+  loop.learn_the_level();
+  loop.anchor_ = Anchor{40, 60, AnchorMethod::kCertifiedCalm, 1.0, 1.0};
+  loop.alarm(3, kExplosion);
+  const Decision refused = loop.next();
+  loop.report(refused, false);
+  loop.next();
+  for (int i = 0; i < 200; ++i) {
+    const Decision d = loop.next();
+    EXPECT_FALSE(d.recommendation && d.recommendation->kind == InterventionKind::kRollback) << i;
+  }
 }
 
 }  // namespace

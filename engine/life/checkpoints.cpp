@@ -42,18 +42,18 @@ void Checkpoints::remember(const Context& c, std::uint32_t slot, AnchorMethod me
       Save{true, false, method, c.step.step, c.now, quality_, s.has(Field::kLoss) ? s[Field::kLoss] : std::nan("")};
 }
 
-Checkpoints::Advice Checkpoints::observe(const Context& c, int pressure, bool opened_now) {
+Checkpoints::Advice Checkpoints::observe(const Context& c, const Situation& now) {
   ++seen_;
   if (first_step_ < 0) first_step_ = c.step.step;
-  const bool calm = pressure == 0 && c.active_mask() == 0;
+  const bool calm = now.pressure == 0 && c.active_mask() == 0 && !now.on_trial;
   calm_ = calm ? calm_ + 1 : 0;
   quality_ += std::max(1.0 / 256.0, 1.0 / static_cast<double>(seen_)) * ((calm ? 1.0 : 0.0) - quality_);
   for (Save& s : saves_) {
     if (s.used && !s.promoted && c.now - s.now >= kQuietWindow && calm_ >= kQuietWindow) s.promoted = true;
   }
-  if (opened_now)
+  if (now.opened_now)
     return {CheckpointSignal::kSaveNow, kSlots,
-            pressure >= 2 ? CheckpointReason::kConfirmed : CheckpointReason::kDeveloping};
+            now.pressure >= 2 ? CheckpointReason::kConfirmed : CheckpointReason::kDeveloping};
   if (c.calibrating || calm_ < kCalm) return {};
   if (!due(c)) {
     if (c.step.is_anchor && c.now - last_save_now_ >= kApartMin) {
@@ -86,6 +86,7 @@ void Checkpoints::begin_segment() {
   calm_ = 0;
   saved_ = false;
   first_step_ = -1;
+  for (Save& s : saves_) s.used = s.used && s.promoted;
 }
 
 }  // namespace argus::engine

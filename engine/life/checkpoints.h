@@ -21,12 +21,16 @@ class Checkpoints {
     CheckpointReason reason = CheckpointReason::kNone;
   };
 
-  /// `pressure` after episodes; `opened_now`: an episode began with this step.
-  Advice observe(const Context& c, int pressure, bool opened_now);
+  struct Situation {
+    int pressure = 0;         ///< after episodes
+    bool opened_now = false;  ///< an episode began with this step
+    bool on_trial = false;    ///< a rollback is not yet known to have helped: nothing is certified
+  };
+  Advice observe(const Context& c, const Situation& now);
   /// The newest promoted save before `onset`, else the newest save before it, else none. Saves above the last step of a
   /// rewound segment stay known: the client still has them.
   std::optional<Anchor> anchor_before(std::int64_t onset) const;
-  /// Steps fell back to `step`: spacing is counted anew.
+  /// Another course begins: spacing is counted anew, and it certifies no save of the one that was left.
   void begin_segment();
 
   template <class Archive>

@@ -185,6 +185,15 @@ class OwnWeights(nn.Module):
         self.out = nn.Linear(32, 2)
 
 
+class LinearRetention(nn.Module):
+    """Mixes positions in its forward, where no module shows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receptance = nn.Linear(16, 16)
+        self.out = nn.Linear(16, 16)
+
+
 class Recommender(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+from array import array
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from recording_server import Recording, recording  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 import argus  # noqa: E402
+from argus import _native  # noqa: E402
 from argus._analytics import Analytics  # noqa: E402
 
 STEPS = 40
@@ -192,6 +194,40 @@ def test_a_training_that_fails_tells_neither_place_nor_person() -> None:
     check_fields(sent)
     check_values(sent, set())
     assert end["status"] == "FAILED" and "OSError" in end["error"]
+
+
+@pytest.mark.skipif(not hasattr(_native, "Run"), reason="this build has no client")
+@pytest.mark.usefixtures("private_environment")
+def test_all_that_a_run_can_be_told_leaves_it_as_explained() -> None:
+    """The native run given everything its calls take: each scalar, per-sample array, flag, report, reset and error."""
+    scalars = [0.5 + 0.001 * i for i in range(len(_native.SCALARS))]
+    for name in ("batch_size", "sequence_length", "accumulation_steps"):
+        scalars[_native.SCALARS.index(name)] = 4.0
+    samples = {name: array("d", [0.25, 0.75]) for name in ("losses", "confidences", "margins", "entropies", "correct")}
+    flags = _native.STEP_SKIPPED | _native.LR_RESTARTED | _native.IS_ANCHOR
+    with recording() as sent:
+        run: Any = _native.Run(
+            run_id="boundary", model_type="mlp", sdk_version="0", auto=True, total_steps=9, url=sent.url,
+            key=f"key-{SECRET}", home=os.environ["ARGUS_HOME"],
+        )  # fmt: skip
+        run.observe(0, flags, scalars, **samples, sample_ids=[7, "sample-b"])
+        run.report(1, "REDUCE_LR", 0, True, "lr x 0.5")
+        run.observe(1, 0, scalars)
+        run.reset(1)
+        run.observe(1, 0, scalars)
+        assert run.analytics(_native.analytics_event("boundary", "heartbeat", 1.0, {"loss": 0.5}))
+        run.complete("FAILED", 1, "OSError: no x.bin", 2.0, 60.0)
+        run.close(60.0)
+    check_fields(sent)
+    check_values(sent, set())
+    calls = {request.call for request in sent.requests}
+    assert calls >= {f"POST /v2/{call}" for call in ("runs", "detect", "reset", "telemetry", "complete")}
+    carried = set().union(*map(paths_of, sent.of("POST /v2/detect")))
+    # Left: what is read off the model or other parts, which a run is not told here.
+    others = {f["path"] for f in explained()["POST /v2/detect"]} - carried
+    assert not {
+        path for path in others if path.startswith(("training.", "weights.", "distribution.", "sample_", "control."))
+    } - {"training.loss_delta"}
 
 
 @pytest.mark.usefixtures("private_environment")

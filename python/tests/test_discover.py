@@ -40,6 +40,7 @@ from argus._discover import count_parameters, describe_devices, discover, versio
         ("gnn", families.GCN),
         ("other", families.OwnWeights),
         ("other", families.Recommender),
+        ("other", families.LinearRetention),
         ("other", families.Seq2SeqWithAttention),
         ("other", nn.Identity),
         ("other", lambda: nn.Embedding(10, 4)),

@@ -81,7 +81,7 @@ def test_the_package_is_clean_under_strict_types() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", ["argus._watch", "argus._samples"])
+@pytest.mark.parametrize("module", ["argus._open", "argus._samples"])
 def test_examples_in_docstrings_run(module: str) -> None:
     if module == "argus._samples":
         pytest.importorskip("torch")

@@ -199,7 +199,7 @@ def test_a_failure_inside_ends_the_watch_not_the_loop(capsys: pytest.CaptureFixt
 
     watch = argus.watch()
     watch.step(1.0)
-    watch._engine = Broken()  # type: ignore[assignment]
+    watch.run = Broken()  # type: ignore[assignment]
     for _ in range(5):
         assert watch.step(1.0) == 0
     assert watch.errors == 1
@@ -210,7 +210,7 @@ def test_a_failure_inside_ends_the_watch_not_the_loop(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"history_steps": 0}, {"history_steps": 1.5}, {"on_change": 3}, {"model_type": None}]
+    "arguments", [{"history_steps": 0}, {"history_steps": 1.5}, {"on_change": 3}, {"model_type": 3}]
 )
 def test_wrong_arguments_to_watch_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(argus.UsageError, match="accepted is") as caught:

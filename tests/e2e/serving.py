@@ -46,7 +46,8 @@ class Served:
         self.ready_line = ""
 
     def start(self) -> "Served":
-        command = [self.program, "serve", "--home", self.home, "--port", "0", *self.flags]
+        port = [] if "--port" in self.flags else ["--port", "0"]
+        command = [self.program, "serve", "--home", self.home, *port, *self.flags]
         self.home.parent.mkdir(parents=True, exist_ok=True)
         log = (self.home.parent / f"{self.home.name}.log").open("ab")
         with log:

@@ -36,8 +36,9 @@ from argus._native import (
     Signal,
     explain_telemetry,
 )
+from argus._open import watch
 from argus._samples import PerSample, per_sample
-from argus._watch import Watch, watch
+from argus._watch import Watch
 
 __all__ = [
     "ENGINE_VERSION",

@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     from argus._lr_scale import LearningRateScale
 
 #: Most rollbacks and most optimizer resets in a run.
-ROLLBACKS_MAX = 3
+ROLLBACKS_MAX = 8
 RESETS_MAX = 3
+#: Most rollbacks in a row to one checkpoint, each going on at half the rate of the one before; then it is one further back.
+SAME_ANCHOR_MAX = 4
 #: What the rate is multiplied by after a rollback: the same batches at the same rate would bring the same accident.
 AFTER_ROLLBACK = 0.5
 #: Observations at pressure 2 in a row after which samples are left out (at once at 3): what the engine waits for with any other action.
 SUSTAINED = 6
 #: Calm observations in a row after which a lowered rate that the engine does not give back itself rises by `GIVE_BACK`, and between two rises.
-CALM_FIRST = 48
-CALM_BETWEEN = 24
+CALM_FIRST = 24
+CALM_BETWEEN = 12
 GIVE_BACK = math.sqrt(2.0)
-#: Calm observations after which samples are let in again; those named a second time stay out.
-CALM_FILTER = 256
+#: Calm observations after which a quarter of the samples left out is let in again, and between two quarters; those named once more stay out.
+CALM_FILTER_FIRST = 1000
+CALM_FILTER_BETWEEN = 250
 
 
 class Anchor(Protocol):
@@ -73,6 +76,7 @@ class Plan:
         anchor: ROLLBACK: the step to restore.
         ids: FILTER_SAMPLES: the ids to leave out, or to let in again.
         release: Gives back what an earlier action took.
+        more: Goes on with an action that was reported: no report of its own.
         why: The evidence, in words.
         refused: Why it is not done; empty when it is.
     """
@@ -84,6 +88,7 @@ class Plan:
     anchor: int | None = None
     ids: tuple[Any, ...] = ()
     release: bool = False
+    more: bool = False
     why: str = ""
     refused: str = ""
 
@@ -116,8 +121,6 @@ class Actions:
         lr_scale: Made before anything that reads learning rates; None in MANUAL.
         checkpoints: The ring a ROLLBACK restores from; None refuses rollbacks.
         on_pause: "raise", a function of one decision, or None: a pause is said and training goes on.
-        agree: With more than one rank: called on every rank once a step with (plan or None, step); returns the plan all ranks carry out
-            after this step, or None. It may set `refused`.
         audit: Takes one line for each action.
 
     Attributes:
@@ -133,7 +136,6 @@ class Actions:
         lr_scale: LearningRateScale | None = None,
         checkpoints: Checkpoints | None = None,
         on_pause: Any = None,
-        agree: Callable[[Plan | None, int], Plan | None] | None = None,
         audit: Callable[[str], object] = say,
     ) -> None:
         if mode not in ("manual", "auto"):
@@ -147,13 +149,11 @@ class Actions:
         self._lr_scale = lr_scale
         self._checkpoints = checkpoints
         self._on_pause = on_pause
-        self._agree = agree
         self._audit = audit
         self.left_out = SampleFilter()
         self.errors = 0
         # Once each: ids rise within a run, so the newest planned says which have been.
         self._planned_id = 0
-        self._command = ""
         self._decided_step: int | None = None
         self._hot = 0
         self._calm = 0
@@ -166,10 +166,13 @@ class Actions:
         self._rollbacks = 0
         self._resets = 0
         self._last_anchor: int | None = None
+        self._same_anchor = 0
         self._named_for = 0
         self._named: dict[Any, None] = {}
         self._temporary: dict[Any, None] = {}
         self._filter_id = 0
+        self._filter_waits = CALM_FILTER_FIRST
+        self._quarter = 1
         self._before: set[Any] = set()
 
     @property
@@ -177,28 +180,46 @@ class Actions:
         """What the learning rates of the schedule are multiplied by now."""
         return 1.0 if self._lr_scale is None else self._lr_scale.factor
 
-    def act(self, decision: Decision | None, step: int, named: Sequence[Any] | None = None) -> ActionResult:
-        """Does what the decision asks for, if anything.
+    def act(
+        self, decision: Decision | None, step: int, named: Sequence[Any] | None = None, command: str = ""
+    ) -> ActionResult:
+        """Does what the decision asks for, if anything: `plan`, and `carry_out` at once."""
+        plan = self.plan(decision, step, named, command)
+        return ActionResult() if plan is None else self.carry_out(plan, decision, step)
+
+    def plan(
+        self, decision: Decision | None, step: int, named: Sequence[Any] | None = None, command: str = ""
+    ) -> Plan | None:
+        """What the decision asks for, as `carry_out` takes it, on this rank or on all; None when nothing is to be done.
 
         Args:
-            decision: The newest decision, also when it is an old one given again: it is acted on once. None: there is none (no answer
-                came, or this is not the rank that decides); nothing is concluded from that.
+            decision: The newest decision, also when it is an old one given again: it is planned for once. None: there is none (no
+                answer came); nothing is concluded from that.
             step: The optimizer step that has just been taken.
             named: Ids of the samples the decision names (`spike_samples`), not positions; None when there are no ids.
+            command: PAUSE or STOP when a person asked for it, given once; else empty.
         """
+        try:
+            if command:
+                return self._as_it_is(0, command, "asked for by a person")
+            if decision is not None and self._auto:
+                return self._plan(decision, step, named or ())
+        except Exception as error:  # nothing may reach the training loop
+            self._fail(error)
+        return None
+
+    def carry_out(self, plan: Plan, decision: Decision | None, step: int) -> ActionResult:
+        """Does what was planned, here or on the rank that decides: the same on every rank. `decision` is for `on_pause`."""
         result = ActionResult()
         try:
-            plan = None
-            if decision is not None:
-                plan = self._plan(decision, step, named or ())
-            if self._agree is not None and self._auto:
-                plan = self._agree(plan, step)
-            if plan is not None:
-                self._carry_out(plan, decision, step, result)
+            self._carry_out(plan, decision, step, result)
         except Exception as error:  # nothing may reach the training loop
-            self.errors += 1
-            self._audit(f"AUTO failed: {type(error).__name__}: {error}; training goes on")
+            self._fail(error)
         return result
+
+    def _fail(self, error: Exception) -> None:
+        self.errors += 1
+        self._audit(f"AUTO failed: {type(error).__name__}: {error}; training goes on")
 
     def close(self) -> None:
         """Takes the learning-rate hooks off and says what was still in force. Safe to call twice."""
@@ -212,9 +233,6 @@ class Actions:
     # What is to be done.
 
     def _plan(self, decision: Decision, step: int, named: Sequence[Any]) -> Plan | None:
-        command = self._commanded(decision)
-        if command is not None or not self._auto:
-            return command
         if decision.step != self._decided_step:  # the same one again is no further observation
             self._decided_step = decision.step
             self._hot = self._hot + 1 if decision.harm_pressure >= 2 else 0
@@ -223,18 +241,10 @@ class Actions:
         asked = self._recommended(decision, step, named)
         return asked if asked is not None else self._give_back(decision)
 
-    def _commanded(self, decision: Decision) -> Plan | None:
-        """A person's PAUSE or STOP: in MANUAL too, and once however often the answer comes."""
-        r = decision.recommendation
-        ours = r is not None and r.kind == "PAUSE"
-        command = decision.action if decision.action in ("PAUSE", "STOP") and not ours else ""
-        before, self._command = self._command, command
-        if not command or command == before:
-            return None
-        return self._as_it_is(0, command, "asked for by a person")
-
     def _recommended(self, decision: Decision, step: int, named: Sequence[Any]) -> Plan | None:
         r = decision.recommendation
+        if r is not None and r.id == self._filter_id and r.state in ("proposed", "applied", "watching"):
+            return self._filter_on(r, decision, named)
         if r is None or r.id <= self._planned_id:
             return None
         plan: Plan | None = None
@@ -263,7 +273,7 @@ class Actions:
         if r.kind == "REDUCE_LR" and not 0.0 < factor < 1.0 or factor <= 0.0 or not math.isfinite(factor):
             return replace(plan, refused=f"a factor of {number(factor)} is not one to {r.kind} by")
         asked = min(1.0, max(_floor() / self._guard, self._asked * factor))
-        if asked == self._asked and r.kind == "REDUCE_LR":
+        if r.kind == "REDUCE_LR" and asked * self._guard > 0.999 * scale.factor:
             return replace(plan, refused=f"the rate is at its floor, {number(scale.factor)} of its schedule")
         return replace(plan, asked=asked)
 
@@ -285,13 +295,13 @@ class Actions:
             return replace(plan, refused="there are no checkpoints: none were asked for with checkpoint_dir")
         if self._rollbacks >= ROLLBACKS_MAX:
             return replace(plan, refused=f"{ROLLBACKS_MAX} rollbacks have been made in this run")
-        if decision.anchor is not None:
-            before = decision.anchor.collapse_step
+        if r.anchor_step is not None:
+            before = r.anchor_step + 1
         else:
-            before = (r.anchor_step if r.anchor_step is not None else decision.step) + 1
+            before = decision.anchor.collapse_step if decision.anchor is not None else decision.step
         found = self._checkpoints.anchor(before)
-        if found is not None and found.step == self._last_anchor:
-            found = self._checkpoints.anchor(found.step)  # it came to this again from there: further back
+        if found is not None and found.step == self._last_anchor and self._same_anchor >= SAME_ANCHOR_MAX:
+            found = self._checkpoints.anchor(found.step)
         if found is None:
             return replace(plan, refused=f"there is no healthy checkpoint from before step {before} that was not tried")
         # What is restored brings its own rate: the engine forgets what it asked for, and so do we.
@@ -313,14 +323,22 @@ class Actions:
             return replace(plan, refused="nothing asks watch.filter and no FilteredSampler is in use")
         return plan
 
+    def _filter_on(self, r: Recommendation, decision: Decision, named: Sequence[Any]) -> Plan | None:
+        # While it is being judged, what the engine goes on naming for it is left out too: bad samples come by one batch at a time.
+        ids = tuple(each for each in named if each not in self.left_out) if decision.spike_indices else ()
+        return replace(self._as_it_is(r.id, r.kind, ""), ids=ids, more=True) if ids else None
+
     def _give_back(self, decision: Decision) -> Plan | None:
+        r = decision.recommendation
+        if r is not None and r.kind == "ROLLBACK" and r.state in ("proposed", "applied", "watching"):
+            return None  # it is not known yet whether it helped
         if self._guard < 1.0 and self._calm >= self._guard_waits and decision.step > self._guard_until_step:
             plan = self._as_it_is(self._guard_id, "RESTORE_LR", f"{self._calm} calm observations")
             guard = self._guard * GIVE_BACK
             return replace(plan, guard=guard if guard < 0.99 else 1.0, release=True)
-        if self._temporary and self._calm >= CALM_FILTER:
+        if self._temporary and self._calm >= self._filter_waits:
             plan = self._as_it_is(self._filter_id, "FILTER_SAMPLES", f"{self._calm} calm observations")
-            return replace(plan, ids=tuple(self._temporary), release=True)
+            return replace(plan, ids=tuple(self._temporary)[: self._quarter], release=True)
         return None
 
     # Doing it: the same on every rank.
@@ -339,6 +357,8 @@ class Actions:
             except Exception as error:
                 self.errors += 1
                 detail = f"{type(error).__name__}: {error}"
+        if plan.more and ok:
+            return
         text = f"{detail} ({plan.why})" if plan.why else detail
         result.reports.append(Report(plan.id, plan.kind, step, ok, text))
         self._audit(f"step {step}: {plan.kind}{'' if ok else ' not done'}: {text}")
@@ -387,6 +407,8 @@ class Actions:
         # The moments of a certified step are healthy: they come back with it, and beginning them anew would only lose them.
         result.restored_step = self._checkpoints.restore(plan.anchor)
         self._rollbacks += 1
+        same = result.restored_step == self._last_anchor
+        self._same_anchor = self._same_anchor + 1 if same else 1
         self._last_anchor = result.restored_step
         self._guard_until_step = step
         self._decided_step, self._hot = None, 0
@@ -395,15 +417,18 @@ class Actions:
     def _filter(self, plan: Plan) -> str:
         if plan.release:
             self.left_out.remove(plan.ids)
-            self._temporary.clear()
-            return f"{len(plan.ids)} samples let in again"
+            for each in plan.ids:
+                self._temporary.pop(each, None)
+            self._filter_waits = self._calm + CALM_FILTER_BETWEEN
+            return f"{len(plan.ids)} samples let in again, {len(self._temporary)} to follow"
         new = self.left_out.add(plan.ids)
         if not new and plan.ids:
             raise _Refused(f"{len(self.left_out)} samples are left out already, and no more may be")
         again = [each for each in new if each in self._before]
         self._temporary.update(dict.fromkeys(each for each in new if each not in self._before))
         self._before.update(new)
-        self._filter_id, self._calm = plan.id, 0
+        self._filter_id, self._filter_waits = plan.id, CALM_FILTER_FIRST
+        self._quarter = max(1, -(-len(self._temporary) // 4))
         text = f"{len(new)} samples left out: {_some(new)}"
         return text + (f"; for good, named twice: {_some(again)}" if again else "")
 

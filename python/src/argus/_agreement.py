@@ -95,6 +95,7 @@ class Agreement:
         self._decision = ""
         self._pressing = ""
         self._answered = 0
+        self._promised_at = 0
         self._objection = ""
         self._settled = 0
         self._number = 0
@@ -145,7 +146,13 @@ class Agreement:
             return None
         if self._answered != proposal.number:
             self._answer(proposal, step)
-        if self._objection or step < proposal.step:
+        if self._objection:
+            return None
+        if step < proposal.step:
+            if step < self._promised_at and not self._pressing:
+                # The steps were set back: its step may be far away now, and the reason for it gone.
+                self._pressing = f"rank {self._rank} was set back to step {step}"
+                self._wake()
             return None
         return self._resolve(proposal)
 
@@ -172,6 +179,7 @@ class Agreement:
             if self._seen is proposal:
                 self._objection = objection[:TEXT_MAX]
                 self._answered = proposal.number
+                self._promised_at = step
         self._wake()
 
     def _resolve(self, proposal: _Proposal) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import socket
 import sys
@@ -14,7 +15,11 @@ from typing import Any, Protocol
 
 #: Longest a single exchange with a store that answers may take, seconds.
 _STORE_TIMEOUT_S = 10.0
-_RETRY_S = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+#: Pauses before the store is tried again after failures in a row; then never. torch itself prints lines about each attempt.
+_RETRY_S = (0.5, 2.0, 10.0, 30.0)
+_ADDRESS_POLL_S = 0.1
+#: How long the last exchange is repeated while others still have something to say.
+_LINGER_S = 1.0
 
 
 class Store(Protocol):
@@ -27,11 +32,17 @@ class Store(Protocol):
 
 class Errand(Protocol):
     """What is done over the connection, all of it on the courier's thread: `prepare` once a connection, `exchange` once a cycle (it
-    returns the seconds until the next), `cut_off` when the connection failed and another one will be tried."""
+    returns the seconds until the next), `cut_off` when the connection failed and another one will be tried. `over` says that there is
+    nothing more to come: the thread ends, when it is closing or not."""
 
     def prepare(self, store: Store) -> None: ...
     def exchange(self, store: Store) -> float: ...
+    def over(self, closing: bool) -> bool: ...
     def cut_off(self, error: Exception) -> None: ...
+
+
+class _Ended(Exception):
+    """The process group was destroyed."""
 
 
 class Courier:
@@ -64,7 +75,7 @@ class Courier:
         self._awake.set()
 
     def alive(self) -> bool:
-        """Whether the thread runs (it does not in a forked child)."""
+        """Whether the thread runs: not once the process group or rank 0's watch is gone, nor in a forked child."""
         return self._thread.is_alive() and os.getpid() == self._pid
 
     def close(self, timeout_s: float) -> None:
@@ -84,19 +95,26 @@ class Courier:
                     failures = 0
                     self._deliver(store)
                     return
+            except _Ended:
+                return
             except Exception as error:
+                if self._source() is None:
+                    return  # the group's store went with the group: that is no failure
                 self._errand.cut_off(error)
                 failures += 1
-            if self._closing.wait(_RETRY_S[min(failures, len(_RETRY_S) - 1)] if failures else 0.05):
+            if failures > len(_RETRY_S) or self._closing.wait(_RETRY_S[failures - 1] if failures else _ADDRESS_POLL_S):
                 return
 
     def _deliver(self, store: Store) -> None:
+        lingers_until = math.inf
         while True:
-            last = self._closing.is_set()
+            closing = self._closing.is_set()
+            if closing and lingers_until == math.inf:
+                lingers_until = steady_s() + _LINGER_S
             pause_s = self._errand.exchange(store)
-            if last:
+            if self._errand.over(closing) or steady_s() >= lingers_until:
                 return
-            self._awake.wait(pause_s)
+            self._awake.wait(_ADDRESS_POLL_S if closing else pause_s)
             self._awake.clear()
 
     def _connect(self) -> Store | None:
@@ -105,7 +123,7 @@ class Courier:
         dist: Any = importlib.import_module("torch.distributed")
         base = self._source()
         if base is None:
-            raise RuntimeError("the process group is gone")
+            raise _Ended
         inner = base
         while isinstance(inner, dist.PrefixStore):
             inner = inner.underlying_store
@@ -146,7 +164,10 @@ def default_store() -> Any:
         return None
     from torch.distributed import distributed_c10d
 
-    return distributed_c10d._get_default_store()
+    try:
+        return distributed_c10d._get_default_store()
+    except (KeyError, ValueError):  # while another thread destroys the group
+        return None
 
 
 def steady_s() -> float:

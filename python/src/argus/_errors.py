@@ -20,10 +20,6 @@ class ArgusError(Exception):
         self.hint = hint
 
 
-class TrainingPaused(ArgusError):
-    """A pause was asked for and the user chose `on_pause="raise"`: the only exception that leaves `Watch.step`."""
-
-
 class UsageError(ArgusError, TypeError):
     """An argument that cannot be meant: the message names it and what is accepted."""
 

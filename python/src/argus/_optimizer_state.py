@@ -18,7 +18,7 @@ def innermost(optimizer: Any) -> Any:
     """The torch optimizer inside wrappers that hand on `.optimizer` (Accelerate's, for one)."""
     for _ in range(8):
         inner = getattr(optimizer, "optimizer", None)
-        if not isinstance(inner, Optimizer):
+        if not hasattr(inner, "param_groups") and not hasattr(inner, "optimizer"):
             return optimizer
         optimizer = inner
     return optimizer

@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from array import array
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from argus._shards import WIDTH
 
@@ -61,8 +61,7 @@ class Record:
 
     def pack(self) -> bytes:
         """The record as bytes; `unpack` reads them."""
-        head = asdict(self)
-        del head["shards"]
+        head = {name: getattr(self, name) for name in _DEFAULTS}
         head["objection"] = self.objection[:TEXT_MAX]
         text = json.dumps(head, allow_nan=False).encode()
         rows = array("d")

@@ -26,11 +26,13 @@ from argus._roll import RankNews, RollCall, Timing, describe
 _SHARDS_KEPT = 256
 #: Parts of sums that are said again in each record: those of the last intervals, and some in any case.
 _SHARDS_AGAIN = 8
-_INTERVALS_AGAIN = 10
+_INTERVALS_AGAIN = 5
 _STEP_TIMES_KEPT = 16
 _CLOSE_S = 2.0
 #: Lines about silent ranks, at most: a thousand ranks may fall silent one by one.
 _SILENCES_SAID_MAX = 8
+_RUN = "run"
+_ENDED = "ended"
 _sessions = itertools.count(1)
 
 
@@ -67,19 +69,28 @@ class Ranks:
         self._say = say
         self._said: set[str] = set()
         self._lock = threading.Lock()
-        self._record = Record()
+        self._calls = 0
+        self._step = -1
+        self._non_finite = 0
+        self._non_finite_step = -1
+        self._left = False
         self._fresh = True
         self._generation = 0
         self._shards: deque[tuple[float, ShardEntry]] = deque(maxlen=_SHARDS_KEPT)
         self._step_times: deque[float] = deque(maxlen=_STEP_TIMES_KEPT)
         self._news = RankNews()
+        self._run_id = ""
+        self._run_id_known = threading.Event()
         self._agreement: Agreement | None = None
         self._closed = False
         # The courier's thread alone.
         self._roll: RollCall | None = None
         self._written_at = -math.inf
+        self._standing: dict[str, Any] = {}
+        self._beat = 0
         self._latency_s = 0.0
         self._silences: set[int] = set()
+        self._ended = False  # rank 0 has closed its watch: nobody listens any more
         # Every rank runs the same program, so the count is the same on all of them, and no key of an earlier watch is met.
         self._courier = Courier(rank, f"argus/{session or next(_sessions)}", self, source)
         self._at_exit = _close_at_exit(self)
@@ -115,21 +126,18 @@ class Ranks:
             The generation and the number of the step, by which its sums are known in `RankNews.joined`.
         """
         with self._lock:
-            old = self._record
-            if step < old.step:
+            if step < self._step:
                 self._generation += 1
             key = (self._generation, step)
             if 0 < step_time_s < math.inf:
                 self._step_times.append(step_time_s)
             if shard_squares is not None:
                 self._shards.append((steady_s(), ShardEntry(*key, shard_squares)))
-            self._record = replace(
-                old,
-                calls=old.calls + 1,
-                step=step,
-                non_finite=old.non_finite + non_finite,
-                non_finite_step=step if non_finite else old.non_finite_step,
-            )
+            self._calls += 1
+            self._step = step
+            if non_finite:
+                self._non_finite += 1
+                self._non_finite_step = step
             self._fresh = True
         if non_finite:
             self._courier.wake()
@@ -161,20 +169,37 @@ class Ranks:
             self._courier.wake()
         return self._agreement
 
+    def common_run_id(self, own: str, wait_s: float = 10.0) -> str:
+        """Rank 0's run id, on all ranks. To be called before the loop: the others wait for rank 0's call, `wait_s` at most.
+
+        Args:
+            own: On rank 0 the run id; on the others what is used when rank 0 is not heard of in time.
+        """
+        if self.reports:
+            self._run_id = own
+            self._courier.wake()
+            return own
+        return self._run_id if self._run_id_known.wait(wait_s) else own
+
     def close(self) -> None:
-        """Says that this rank ends in order and stops the thread. Waits two seconds at most. Safe to call twice."""
+        """Says that this rank ends in order and stops the thread. Waits two seconds at most. Safe to call twice.
+
+        Rank 0 listens for one more second at most until the others have ended too, for what they saw last.
+        """
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self._at_exit)
         with self._lock:
-            self._record = replace(self._record, left=True)
+            self._left = True
             self._fresh = True
         self._courier.close(_CLOSE_S)
 
     def _blocker(self) -> str | None:
         """Why no action can be agreed now."""
         roll, agreement = self._roll, self._agreement
+        if not self._courier.alive():
+            return "the other ranks are out of reach"
         if roll is None or agreement is None:
             return "the other ranks are not reached yet"
         with self._lock:
@@ -195,7 +220,7 @@ class Ranks:
     def _lead_steps(self) -> int:
         """Steps in which a proposal, all answers and the decision have gone round with time to spare."""
         timing = self._timing
-        lead_s = 2 * self.interval_s + 4 * timing.quick_s + 20 * self._latency_s + 0.1
+        lead_s = 2 * self.interval_s + 4 * timing.quick_s + 10 * self._latency_s + 0.1
         with self._lock:
             step_s = statistics.median(self._step_times) if self._step_times else 0.001
         return math.ceil(lead_s / max(step_s, 1e-5)) + 3
@@ -205,6 +230,8 @@ class Ranks:
     def prepare(self, store: Store) -> None:
         """Makes every key that is read later, so that no read waits for one; takes up the roll."""
         prepare_agreements(store)
+        for key in (_RUN, _ENDED):
+            store.compare_set(key, "", "-")
         if self.reports:
             for rank in range(self.world_size):
                 store.compare_set(_key(rank), "", "-")
@@ -216,6 +243,7 @@ class Ranks:
         """Writes this rank's record, takes part in an agreement, and on rank 0 reads all records."""
         begun = steady_s()
         agreement = self._agreement
+        self._attend(store)
         if agreement is not None:
             agreement.send(store)
         self._write(store, agreement, begun)
@@ -228,29 +256,65 @@ class Ranks:
         busy = agreement is not None and agreement.busy()
         return min(self.interval_s, self._timing.quick_s) if busy else self.interval_s
 
+    def over(self, closing: bool) -> bool:
+        """Whether nothing more is to come: for rank 0 when all that live have ended, for the others when rank 0 has."""
+        if not self.reports:
+            return closing or self._ended
+        if not closing or self._roll is None:
+            return False
+        silent = self._news.silent
+        return all(
+            record is None or record.left or rank in silent or rank == self.rank
+            for rank, record in enumerate(self._roll.records())
+        )
+
     def cut_off(self, error: Exception) -> None:
         """The store was not reached; the courier tries again."""
         self.errors += 1
         if self.reports and not self._closed:
             self._say_once("store", f"no word from the other ranks for now: {_cause(error)}; training goes on")
 
+    def _attend(self, store: Store) -> None:
+        """What rank 0 tells all: the run's id, and that it has ended."""
+        if self.reports:
+            if self._run_id and not self._run_id_known.is_set():
+                store.set(_RUN, self._run_id.encode())
+                self._run_id_known.set()
+            if self._closed:
+                store.set(_ENDED, b"1")
+            return
+        run, ended = store.multi_get([_RUN, _ENDED])
+        if run != b"-" and not self._run_id_known.is_set():
+            self._run_id = run.decode(errors="replace")
+            self._run_id_known.set()
+        if ended != b"-":
+            with self._lock:
+                self._ended = self._left = self._fresh = True
+
     def _write(self, store: Store, agreement: Agreement | None, now: float) -> None:
         standing = agreement.standing() if agreement is not None else {}
         with self._lock:
-            if standing and any(getattr(self._record, name) != value for name, value in standing.items()):
-                self._record = replace(self._record, **standing)
-                self._fresh = True
-            if not self._fresh and now - self._written_at < self._timing.heartbeat_s:
+            same = not self._fresh and standing == self._standing
+            if same and now - self._written_at < self._timing.heartbeat_s:
                 return
-            median = statistics.median(self._step_times) if self._step_times else 0.0
-            self._record = replace(self._record, beat=self._record.beat + 1, step_time_s=median)
             # A record replaces the last one: what rank 0 may not have read yet is said again.
             while len(self._shards) > _SHARDS_AGAIN and self._shards[0][0] < now - _INTERVALS_AGAIN * self.interval_s:
                 self._shards.popleft()
-            record = replace(self._record, shards=tuple(entry for _, entry in self._shards))
+            self._beat += 1
+            record = Record(
+                beat=self._beat,
+                calls=self._calls,
+                step=self._step,
+                step_time_s=statistics.median(self._step_times) if self._step_times else 0.0,
+                non_finite=self._non_finite,
+                non_finite_step=self._non_finite_step,
+                left=self._left,
+                shards=tuple(entry for _, entry in self._shards),
+                **standing,
+            )
             self._fresh = False
         store.set(_key(self.rank), record.pack())
-        self._written_at = now
+        self._written_at, self._standing = now, standing
 
     def _read(self, store: Store, roll: RollCall, agreement: Agreement | None) -> None:
         values = store.multi_get([_key(rank) for rank in range(self.world_size)])

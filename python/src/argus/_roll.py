@@ -18,7 +18,7 @@ class Timing:
     """How often ranks speak and when one counts as silent. Times are seconds.
 
     Attributes:
-        interval_s: Between two exchanges with the store; None: 0.1, and with more than 100 ranks 1 ms a rank, at most 2.
+        interval_s: Between two exchanges with the store; None: 0.25, and with more than 250 ranks 1 ms a rank, at most 2.
         quick_s: The same while an action is being agreed.
         heartbeat_s: A rank that has nothing to say writes its record this often.
         gone_s: Without a heartbeat for so long a rank is silent.
@@ -39,7 +39,7 @@ class Timing:
 
     def interval(self, world_size: int) -> float:
         """Seconds between two exchanges in a world of this size."""
-        return self.interval_s if self.interval_s is not None else min(2.0, max(0.1, 0.001 * world_size))
+        return self.interval_s if self.interval_s is not None else min(2.0, max(0.25, 0.001 * world_size))
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ class RollCall:
         at = f"since step {record.step}" if record.step >= 0 else "before its first step"
         if now - entry.heard_at >= timing.gone_s:
             return f"not heard of {at}"
-        if now - entry.called_at >= timing.still_s and most_calls - entry.others_calls >= timing.still_steps:
+        lives = now - entry.heard_at < 3 * max(timing.heartbeat_s, timing.interval(self._world_size))
+        if lives and now - entry.called_at >= timing.still_s and most_calls - entry.others_calls >= timing.still_steps:
             return f"alive, but has not called step {at}"
         return None
 

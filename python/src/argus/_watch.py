@@ -2,112 +2,72 @@
 
 from __future__ import annotations
 
-import math
-from array import array
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from argus._errors import UsageError
-from argus._native import IS_ANCHOR, LR_RESTARTED, SCALARS, STEP_SKIPPED, Decision, Engine, History
+from argus import _endings
+from argus._filter import SampleFilter
+from argus._native import IS_ANCHOR, LR_RESTARTED, STEP_SKIPPED, Decision, History, Run
+from argus._options import Options
 from argus._report import Announcer, say
 from argus._samples import PerSample
+from argus._step import Intake, Pending, names_of
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-    from torch.optim import Optimizer
+    from torch import Tensor
 
-    from argus._gather import Gather, Measured
+    from argus._gather import Gather
+    from argus._parts import Parts
+    from argus._team import Team
     from argus._transfer import Transfer
-
-_AT = {name: i for i, name in enumerate(SCALARS)}
-_LOSS = _AT["loss"]
-_GRAD_NORM = _AT["grad_norm"]
-_SIMILARITY = _AT["gradient_similarity"]
-_UPDATE_NORM = _AT["update_norm"]
-_LR = _AT["lr"]
-_LOSS_SCALE = _AT["loss_scale"]
-_L1 = _AT["weights_l1"]
-_L2 = _AT["weights_l2"]
-_THIRDS = (_AT["grad_norm_early"], _AT["grad_norm_mid"], _AT["grad_norm_late"])
-_NOTHING: list[float | None] = [None] * len(SCALARS)
-
-#: Lowest value that can be meant; a field that is not here may be any real.
-_LOWEST = {"grad_norm": 0.0, "update_norm": 0.0, "lr": 0.0, "epoch": 0.0, "batch_size": 1.0, "sequence_length": 1.0,
-           "accumulation_steps": 1.0, "loss_scale": 0.0, "weights_l1": 0.0, "weights_l2": 0.0}  # fmt: skip
-_LAYER2 = ("losses", "confidences", "margins", "entropies", "correct")
-_SAMPLES_MAX = 65536
-_STEP_END = 1 << 62
 
 #: Steps that may wait for a device at a time. Past it the oldest goes on without what was to come from the device.
 _WAITING_MAX = 64
-
-
-@dataclass
-class _Pending:
-    """One step on its way to the engine: what is known, and where the rest goes when it arrives."""
-
-    step: int
-    segment: int
-    flags: int
-    scalars: list[float | None]
-    transfer: Transfer | None = None
-    decode: Callable[[list[Any]], Measured] | None = None
-    measured_leaves: int = 0
-    places: list[int] = field(default_factory=list)  # scalar slots of the leaves after the measured ones
-    clip_leaves: int = 0
-    clip_norms: list[float] = field(default_factory=list)
-    layer2: dict[str, Any] = field(default_factory=dict)
-    layer2_leaves: list[str] = field(default_factory=list)
-    sample_ids: Sequence[Any] | None = None
-    skipped: bool = False
+#: Seconds `complete` and `close` wait for the delivery of what is still on its way.
+_CLOSE_WAIT_S = 10.0
 
 
 class Watch:
     """A watched run. Made by `argus.watch`; belongs to the thread that trains.
 
-    Nothing here raises inside the loop, changes a weight, a random number or a learning rate, or waits for a device. What goes
-    wrong inside is said once on stderr, counted in `errors`, and the run goes on unwatched or watched by less.
+    Nothing here raises inside the loop (but `TrainingPaused`, and that only with `on_pause="raise"`), waits for a device or a
+    network, or, in manual mode, changes a weight, a random number or a learning rate. What goes wrong inside is said once on
+    stderr, counted in `errors`, and the run goes on unwatched or watched by less.
 
     Attributes:
         errors: Failures inside argus, contained.
-        rejected: Values given to `step` that could not be used, dropped.
         unread: Steps whose device numbers did not arrive in time and were left out.
         norm_source: Where the newest gradient norm comes from: "given", "before_clipping" (`clip_grad_norm_`), "measured" (as the
-            optimizer saw it, after any clipping), or None.
+            optimizer saw it, after any clipping), "measured_local" (the same, of this rank's shard alone), or None.
     """
 
-    def __init__(
-        self,
-        gather: Gather | None,
-        *,
-        model_type: str,
-        quiet: bool,
-        on_change: Callable[[Decision], object] | None,
-        history_steps: int,
-    ) -> None:
-        self._gather = gather
-        self._engine = Engine(model_type)
-        self._history = History(history_steps)
-        self._announcer = Announcer(quiet=quiet)
-        self._on_change = on_change
+    def __init__(self, options: Options, run: Run) -> None:
+        self._options = options
+        self.run = run
+        self._history = History(options.history_steps)
+        self._announcer = Announcer(quiet=options.quiet)
+        self._intake = Intake(self.say_once)
+        self.gather: Gather | None = None
+        self._parts: Parts | None = None
+        self._team: Team | None = None
+        self._started_s = time.monotonic()
         self._pressure = 0
         self._off = False
-        self._closed = False
+        self._ended = False
         self._next_step = 0
         self._last_step = -1
-        self._segment = 0
-        self._seq = 0
         self._fetch = _fetch
         self._rate: Any = None
-        self._waiting: deque[_Pending] = deque()
+        self._waiting: deque[Pending] = deque()
         self._clip: dict[int, Any] = {}
         self._ids: Sequence[Any] | None = None
+        self._left_out = SampleFilter()
         self._said: set[str] = set()
+        self._certificate = ""
         self.errors = 0
-        self.rejected = 0
         self.unread = 0
         self.norm_source: str | None = None
 
@@ -175,20 +135,22 @@ class Watch:
         Returns:
             The newest harm pressure, 0 to 3: of this step on the CPU, of the step before on a device.
 
+        Raises:
+            TrainingPaused: Only with `on_pause="raise"`, when a pause is asked for.
+
         Cost: some microseconds with the numbers given; with a model, a pass over the gradients and a strided one over the
         weights, most of it inside `optimizer.step()`; never a synchronisation.
         """
         if self._off:
             return self._pressure
         try:
-            number = self._step_number(step)
-            pending = _Pending(number, self._segment, 0, _NOTHING[:])
+            pending = Pending(self._step_number(step))
             if lr_restarted:
                 pending.flags |= LR_RESTARTED
             if is_anchor:
                 pending.flags |= IS_ANCHOR
             leaves: list[Tensor] = []
-            if self._gather is not None:
+            if self.gather is not None:
                 self._collect(pending, leaves)
                 if lr is None:
                     lr = self._rate
@@ -201,10 +163,10 @@ class Watch:
                 ("weights_l2", weights_l2), ("loss_scale", loss_scale),
             ):  # fmt: skip
                 if value is not None:
-                    self._set(pending, leaves, name, value)
+                    self._intake.number(pending, leaves, name, value)
             if samples is not None or losses is not None or confidences is not None or correct is not None \
                     or entropies is not None or margins is not None:  # fmt: skip
-                self._take_samples(
+                self._intake.samples(
                     pending, leaves, samples, sample_ids, (losses, confidences, margins, entropies, correct)
                 )
             if self._clip:
@@ -216,12 +178,17 @@ class Watch:
                     pending.transfer = self._fetch(leaves)
                 except Exception as error:
                     self.lose_gather(error)
-                    pending.decode, pending.measured_leaves, pending.clip_leaves = None, 0, 0
-                    pending.places, pending.layer2_leaves = [], []
+                    pending.forget_device()
             self._waiting.append(pending)
             self._drain()
+            if self._team is not None and self._parts is not None:
+                self._parts.after_step(pending.step)
+                self._take_restored(self._parts)
         except Exception as error:  # nothing may reach the training loop
             self._give_up(error)
+        paused = self._parts.take_paused() if self._parts is not None else None
+        if paused is not None:
+            raise paused
         return self._pressure
 
     def clip_grad_norm_(
@@ -247,33 +214,88 @@ class Watch:
             self._clip[id(first)] = norm.detach()
         return norm
 
+    def filter(self, batch_ids: Any) -> Any:
+        """Which samples of a batch to train on: False for those that a FILTER_SAMPLES action left out, True for all others.
+
+        Args:
+            batch_ids: The ids of the batch's samples, as given to `step(sample_ids=...)`: a list, an array, or an integer tensor.
+
+        Returns:
+            A list of booleans; for a tensor a boolean tensor of its shape and device. A batch is never left out whole.
+        """
+        return self._left_out.keep(batch_ids)
+
+    @property
+    def left_out(self) -> SampleFilter:
+        """The samples left out now; give it to `argus.FilteredSampler` in place of calling `filter`."""
+        return self._left_out
+
+    def restore(self, anchor: int | None = None) -> int:
+        """Brings model, optimizer, scheduler, scaler, random numbers and loader back to a checkpoint of this run, in place.
+
+        Args:
+            anchor: Step of the checkpoint; None takes the newest healthy one.
+
+        Returns:
+            The step restored: training goes on with the one after it.
+
+        Raises:
+            ArgusError: There is no `checkpoint_dir`, no such checkpoint, or it is damaged. Nothing was changed.
+        """
+        from argus._errors import UnavailableError
+
+        if self._parts is None or self._parts.checkpoints is None:
+            raise UnavailableError(
+                "restore: this run keeps no checkpoints; accepted is a watch with checkpoint_dir=..."
+            )
+        restored = self._parts.checkpoints.restore(anchor)
+        self.reset(restored + 1)
+        return int(restored)
+
     def reset(self, step: int | None = None) -> None:
         """A checkpoint was restored and the optimizer reset: a new segment begins at `step`, by default the next one."""
         try:
             self._drain()
             self._waiting.clear()
-            start = self._next_step if step is None else max(0, int(step))
-            self._engine.reset(start)
-            self._segment += 1
-            self._next_step, self._last_step = start, start - 1
+            self._begin_segment(self._next_step if step is None else max(0, int(step)))
         except Exception as error:
             self._give_up(error)
 
+    def complete(self, status: str = "COMPLETED", error: str = "", *, wait_s: float = _CLOSE_WAIT_S) -> str:
+        """Ends the run: takes the hooks off, reads what is on its way from a device, and delivers what is left.
+
+        Args:
+            status: COMPLETED, FAILED or STOPPED.
+            error: Why, for the record; one line.
+            wait_s: Seconds to wait for the delivery. What is not delivered by then stays in the spool, for the next
+                process of this run or `argus spool send`.
+
+        Returns:
+            The signed certificate as JSON; empty when it did not come in time. Safe to call again.
+        """
+        if not self._ended:
+            self._ended = True
+            _endings.dismiss(self)
+            self._stop()
+            try:
+                last = self._last_step if self._last_step >= 0 else None
+                duration_s = time.monotonic() - self._started_s
+                self._certificate = self.run.complete(status, last, error, duration_s, wait_s)
+                if self._parts is not None:
+                    self._parts.completed(status, error, self._certificate, wait_s)
+                self.run.close(wait_s)
+                self._say_notices()
+            except Exception as failure:
+                self._give_up(failure)
+        return self._certificate
+
+    def end(self, status: str, error: str, wait_s: float) -> None:
+        """Completes the run at the end of the program."""
+        self.complete(status, error, wait_s=wait_s)
+
     def close(self) -> None:
-        """Takes the hooks off and reads what is still on its way from a device, waiting for it. Safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            for pending in self._waiting:
-                if pending.transfer is not None:
-                    pending.transfer.wait()
-            self._drain()
-            if self._gather is not None:
-                self._gather.close()
-        except Exception as error:
-            self._give_up(error)
-        self._off = True
+        """As `complete()`: the run ended as it should. Safe to call twice."""
+        self.complete()
 
     def __enter__(self) -> Watch:
         return self
@@ -281,9 +303,14 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.complete(*_endings.status_of(error))
 
     # What it knows.
+
+    @property
+    def run_id(self) -> str:
+        """The name under which the run is kept."""
+        return self.run.run_id
 
     @property
     def pressure(self) -> int:
@@ -293,7 +320,7 @@ class Watch:
     @property
     def decision(self) -> Decision:
         """The newest decision; `decision.step` names the step it speaks of (on a device at most one behind it)."""
-        return self._engine.decision()
+        return self.run.decision()
 
     @property
     def history(self) -> History:
@@ -301,12 +328,29 @@ class Watch:
         return self._history
 
     @property
+    def counters(self) -> dict[str, int | float]:
+        """What was recorded, delivered, waits or was lost, and why: see docs/delivery.md."""
+        return self.run.counters()
+
+    @property
+    def checkpoints(self) -> Any:
+        """The ring of checkpoints; None without `checkpoint_dir`."""
+        return None if self._parts is None else self._parts.checkpoints
+
+    @property
+    def rejected(self) -> int:
+        """Values given to `step` that could not be used, dropped."""
+        return self._intake.rejected
+
+    @property
     def spike_samples(self) -> list[Any]:
         """Ids of the samples that outlier_batch rests on in the newest decision; positions where no ids were given."""
-        indices = self._engine.decision().spike_indices
+        indices = self.run.decision().spike_indices
+        stride = self.run.sample_stride
+        positions = [i * stride for i in indices]
         if self._ids is None:
-            return list(indices)
-        return [self._ids[i] for i in indices if i < len(self._ids)]
+            return positions
+        return [self._ids[i] for i in positions if i < len(self._ids)]
 
     @property
     def watching(self) -> bool:
@@ -316,25 +360,17 @@ class Watch:
     # How a step is made.
 
     def _step_number(self, given: int | None) -> int:
-        number = self._next_step
-        if given is not None:
-            try:
-                number = int(given)
-                if not 0 <= number < _STEP_END:
-                    raise ValueError("out of range")
-            except (TypeError, ValueError, OverflowError) as error:
-                self._reject("step", f"{given!r} ({error}); accepted is an integer of 0 or more, below 2**62")
-                number = self._next_step
-        if number < self._last_step:
-            self._segment += 1
+        number = None if given is None else self._intake.step_number(given)
+        if number is None:
+            number = self._next_step
         self._last_step = number
         self._next_step = number + 1
         return number
 
-    def _collect(self, pending: _Pending, leaves: list[Tensor]) -> None:
+    def _collect(self, pending: Pending, leaves: list[Tensor]) -> None:
         """What the hooks of this step left behind."""
         self._rate = None
-        gather = self._gather
+        gather = self.gather
         assert gather is not None
         try:
             self._rate = gather.learning_rate()
@@ -344,75 +380,12 @@ class Watch:
         except Exception as error:
             self.lose_gather(error)
 
-    def _set(self, pending: _Pending, leaves: list[Tensor], name: str, value: Any) -> None:
-        """Puts a given number in its place, or its tensor among what is to be fetched."""
-        if type(value) is not float:
-            try:
-                if hasattr(value, "detach"):
-                    tensor = value.detach()
-                    if tensor.numel() != 1:
-                        tensor = tensor.float().mean()
-                    if tensor.device.type != "cpu":
-                        leaves.append(tensor.reshape(()))
-                        pending.places.append(_AT[name])
-                        return
-                    value = tensor
-                value = float(value)
-            except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-                self._reject(name, f"{type(value).__name__} ({error}); accepted is a number or a tensor of one element")
-                return
-        lowest = _LOWEST.get(name)
-        if lowest is not None and value < lowest:
-            self._reject(name, f"{value!r}; accepted is {lowest:g} or more")
-            return
-        pending.scalars[_AT[name]] = value
-
-    def _take_samples(
-        self, pending: _Pending, leaves: list[Tensor], samples: PerSample | None, ids: Any, arrays: tuple[Any, ...]
-    ) -> None:
-        given = {name: value for name, value in zip(_LAYER2, arrays, strict=True) if value is not None}
-        if samples is not None:
-            if not len(samples):
-                return
-            for name in _LAYER2:
-                given.setdefault(name, getattr(samples, name))
-            given = {name: value for name, value in given.items() if value is not None}
-            if ids is not None:
-                all_ids = list(ids)
-                # Ids of the whole batch: those of the samples that were looked at.
-                ids = (
-                    all_ids
-                    if len(all_ids) == len(samples)
-                    else [all_ids[i] for i in samples.indices if i < len(all_ids)]
-                )
-        try:
-            ids = None if ids is None else (ids.tolist() if hasattr(ids, "tolist") else list(ids))
-            lengths = {name: len(value) for name, value in given.items()}
-            if ids is not None:
-                lengths["sample_ids"] = len(ids)
-            if len(set(lengths.values())) > 1:
-                raise ValueError("lengths differ: " + ", ".join(f"{name} {n}" for name, n in lengths.items()))
-            if max(lengths.values()) > _SAMPLES_MAX:
-                raise ValueError(f"{max(lengths.values())} samples; at most {_SAMPLES_MAX} are accepted")
-            held: dict[str, Any] = {}
-            fetched: list[tuple[str, Tensor]] = []
-            for name, value in given.items():
-                if hasattr(value, "detach") and value.device.type != "cpu":
-                    fetched.append((name, value.detach().reshape(-1)))
-                else:
-                    held[name] = _doubles(value)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            self._reject("per-sample arrays", str(error))
-            return
-        pending.layer2 = held
-        pending.sample_ids = ids
-        for name, tensor in fetched:
-            leaves.append(tensor)
-            pending.layer2_leaves.append(name)
-
     def _take_clip(self) -> tuple[list[float], list[Tensor]]:
         norms, leaves = [], []
-        for norm in self._clip.values():
+        for given in self._clip.values():
+            norm, is_partial = _plain(given)
+            if is_partial:  # reading it would begin a collective
+                continue
             if norm.device.type == "cpu":
                 norms.append(float(norm))
             else:
@@ -429,211 +402,129 @@ class Watch:
                 if len(waiting) <= _WAITING_MAX:
                     return
                 self.unread += 1
-                self._observe(waiting.popleft(), None)
+                pending = waiting.popleft()
             else:
                 pending = waiting.popleft()
-                self._observe(pending, transfer.values() if transfer is not None else [])
+                pending.arrive(transfer.values() if transfer is not None else [])
+            if self._team is None:
+                self._observe(pending)
+            else:
+                for each in self._team.take(pending):
+                    self._observe(each)
 
-    def _observe(self, pending: _Pending, values: list[Any] | None) -> None:
-        scalars = pending.scalars
-        source = "given" if scalars[_GRAD_NORM] is not None else None
-        if values is not None:
-            position = pending.measured_leaves
-            measured = pending.decode(values[:position]) if pending.decode is not None else None
-            for place in pending.places:
-                scalars[place] = (
-                    float(values[position]) if not isinstance(values[position], list) else values[position][0]
-                )
-                position += 1
-                if place == _GRAD_NORM:
-                    source = "given"
-            for name in pending.layer2_leaves:
-                pending.layer2[name] = array("d", values[position])
-                position += 1
-            clip = pending.clip_norms + values[position : position + pending.clip_leaves]
-            source = self._merge(pending, measured, clip, source)
+    def _observe(self, pending: Pending) -> None:
+        self.norm_source = pending.fill()
         if pending.skipped:
             pending.flags |= STEP_SKIPPED
-        self.norm_source = source
         self._ids = pending.sample_ids
-        engine = self._engine
-        pressure = engine.observe(pending.step, self._seq, pending.segment, pending.flags, scalars, **pending.layer2)
-        self._seq += 1
-        self._history.record(engine)
+        run = self.run
+        pressure = run.observe(
+            pending.step, pending.flags, pending.scalars, **pending.layer2, sample_ids=names_of(pending.sample_ids)
+        )
+        self._history.record(run)
         if pressure != self._pressure:
             self._pressure = pressure
-            self._changed(engine.decision())
+            self._changed(run.decision())
+        self._say_notices()
+        if self._parts is not None:
+            self._parts.observed(pending, self.spike_samples if pending.sample_ids else None)
+            self._take_restored(self._parts)
 
-    def _merge(self, pending: _Pending, measured: Measured | None, clip: list[float], source: str | None) -> str | None:
-        """Fills what was not given from what was measured; returns where the gradient norm came from."""
-        scalars = pending.scalars
-        before_clipping = math.hypot(*clip) if clip else None
-        if source is None and before_clipping is not None:
-            scalars[_GRAD_NORM] = before_clipping
-            source = "before_clipping"
-        if measured is None:
-            return source
-        if measured.found_inf or (measured.overflow and not measured.stepped and not measured.update_norm):
-            # The optimizer did not step and overflowed gradients are why, though no scaler has been seen yet.
-            pending.skipped = True
-        if source is None and measured.grad_norm is not None:
-            scalars[_GRAD_NORM] = measured.grad_norm
-            source = "measured"
-        # Clipping scales all gradients alike, so the thirds are brought back to the norm before it.
-        scale = 1.0
-        if source == "before_clipping" and before_clipping is not None and measured.grad_norm:
-            scale = before_clipping / measured.grad_norm
-        for place, third in zip(_THIRDS, measured.thirds, strict=True):
-            if third is not None:
-                scalars[place] = third * scale
-        found: tuple[tuple[int, float | None], ...] = (
-            (_SIMILARITY, measured.similarity),
-            (_LOSS_SCALE, measured.loss_scale),
-        )
-        if not pending.skipped:
-            # After a skipped step an unmoved parameter says nothing.
-            found += ((_UPDATE_NORM, measured.update_norm), (_L1, measured.weights_l1), (_L2, measured.weights_l2))
-        for place, value in found:
-            if scalars[place] is None and value is not None:
-                scalars[place] = value
-        return source
+    def _take_restored(self, parts: Parts) -> None:
+        restored = parts.take_restored()
+        if restored is not None:
+            self._begin_segment(restored + 1)
+
+    def _begin_segment(self, start: int) -> None:
+        self.run.reset(start)
+        self._next_step, self._last_step = start, start - 1
 
     def _changed(self, decision: Decision) -> None:
         self._announcer.update(decision)
-        if self._on_change is not None:
+        on_change = self._options.on_change
+        if on_change is not None:
             try:
-                self._on_change(decision)
+                on_change(decision)
             except Exception as error:
                 self.errors += 1
-                self._say_once("on_change", f"on_change raised {_cause(error)}; training goes on")
+                self.say_once("on_change", f"on_change raised {_endings.describe(error)}; training goes on")
+
+    def _say_notices(self) -> None:
+        for line in self.run.take_notices():
+            say(line)
+
+    # What `argus.watch` puts together.
+
+    def attach(self, parts: Parts, left_out: SampleFilter) -> None:
+        """The parts around this watch."""
+        self._parts, self._team, self._left_out = parts, parts.team, left_out
+
+    def send_analytics(self, event: str) -> None:
+        """Hands over one event of the second stream."""
+        self.run.analytics(event)
 
     # What can go wrong.
 
-    def _reject(self, name: str, why: str) -> None:
-        self.rejected += 1
-        self._say_once(name, f"{name} not used: {why} (said once, counted in watch.rejected)")
+    def contain(self, error: Exception) -> None:
+        """A failure inside argus that leaves the watch as it is."""
+        self.errors += 1
+        self.say_once("contained", f"a failure inside argus: {_endings.describe(error)}; training goes on")
 
     def lose_gather(self, error: Exception) -> None:
         """Stops measuring; what is given by hand is still watched."""
         self.errors += 1
-        gather, self._gather = self._gather, None
-        self._say_once(
+        gather, self.gather = self.gather, None
+        self.say_once(
             "gather",
-            f"no longer measuring gradients and weights: {_cause(error)}; what is given to step() is still watched",
+            f"no longer measuring gradients and weights: {_endings.describe(error)}; what is given to step() is still watched",
         )
         if gather is not None:
             gather.close()
+
+    def _stop(self) -> None:
+        """Reads what is still on its way from a device, waiting for it, and takes the hooks off."""
+        try:
+            for pending in self._waiting:
+                if pending.transfer is not None:
+                    pending.transfer.wait()
+            self._drain()
+            if self._team is not None:
+                for each in self._team.flush():
+                    self._observe(each)
+        except Exception as error:
+            self._give_up(error)
+        self._off = True
+        self._unhook()
+
+    def _unhook(self) -> None:
+        gather, self.gather = self.gather, None
+        if gather is not None:
+            gather.close()
+        if self._parts is not None:
+            self._parts.unhook()
 
     def _give_up(self, error: Exception) -> None:
         self.errors += 1
         self._off = True
         self._waiting.clear()
-        self._say_once("watch", f"not watching any more: {_cause(error)}; training goes on")
-        gather, self._gather = self._gather, None
-        if gather is not None:
-            gather.close()
+        self.say_once("watch", f"not watching any more: {_endings.describe(error)}; training goes on")
+        self._unhook()
 
-    def _say_once(self, key: str, text: str) -> None:
+    def say_once(self, key: str, text: str) -> None:
+        """A line for the user, unless one of this key was said before."""
         if key not in self._said:
             self._said.add(key)
             say(text)
+
+
+def _plain(norm: Tensor) -> tuple[Tensor, bool]:
+    """A norm as an ordinary tensor, and whether it is of a part only."""
+    from argus._shards import plain_norm
+
+    return plain_norm(norm)
 
 
 def _fetch(leaves: list[Tensor]) -> Transfer:
     from argus._transfer import Transfer
 
     return Transfer(leaves)
-
-
-def _cause(error: Exception) -> str:
-    text = str(error).strip().split("\n", 1)[0][:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _doubles(value: Any) -> array[float]:
-    """A flat array of doubles from a list, array, NumPy array or CPU tensor; None becomes NaN."""
-    if hasattr(value, "detach"):
-        value = value.detach().reshape(-1)
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    try:
-        return array("d", value)
-    except TypeError:
-        return array("d", [math.nan if v is None else float(v) for v in value])
-
-
-def watch(
-    model: nn.Module | None = None,
-    optimizer: Optimizer | Iterable[Optimizer] | None = None,
-    *,
-    scaler: Any = None,
-    measure: bool = True,
-    model_type: str = "other",
-    quiet: bool = False,
-    on_change: Callable[[Decision], object] | None = None,
-    history_steps: int = 100_000,
-) -> Watch:
-    """Watches a training run in this process. No server, no file, no thread.
-
-    Args:
-        model: The model that trains. Gives the depth order of its parameters; without it the optimizer's order is used.
-        optimizer: Its optimizer, or several. Without any, what can be read at `step` is; without a model either, only what is
-            given to `step` is watched, and torch is not needed.
-        scaler: A `torch.amp.GradScaler`; found by itself at the first step it lets through, needed only to report a scale before.
-        measure: False to measure nothing and watch only what is given to `step` and the learning rate.
-        model_type: A hint that shortens calibration and never adds an alarm: transformer, llm, cnn, vision, rnn, mlp, diffusion,
-            rl, gan, moe, ssm, gnn or other.
-        quiet: True prints no line when the pressure rises or clears. Failures inside argus are said all the same, once.
-        on_change: Called with the decision whenever the pressure changes, on the training thread; its exceptions are contained.
-        history_steps: Steps `Watch.history` keeps, about 260 bytes each.
-
-    Raises:
-        UsageError: An argument is of a kind that cannot be meant. Only here, never from a call inside the loop.
-
-    Example:
-        >>> watch = argus.watch()
-        >>> for loss in (2.3, 2.2, 2.1):
-        ...     pressure = watch.step(loss, grad_norm=1.0)
-        >>> watch.decision.step
-        2
-        >>> watch.history["loss"].tolist()
-        [2.3, 2.2, 2.1]
-    """
-    if not isinstance(history_steps, int) or history_steps < 1:
-        raise UsageError(
-            f"history_steps: {history_steps!r}; accepted is an integer of 1 or more", field="history_steps"
-        )
-    if on_change is not None and not callable(on_change):
-        raise UsageError(
-            f"on_change: {on_change!r} cannot be called; accepted is a function of one decision", field="on_change"
-        )
-    if not isinstance(model_type, str):
-        raise UsageError(f"model_type: {model_type!r}; accepted is a word such as 'transformer'", field="model_type")
-    watched = Watch(None, model_type=model_type, quiet=quiet, on_change=on_change, history_steps=history_steps)
-    if model is None and optimizer is None:
-        return watched
-    optimizers = _checked_optimizers(model, optimizer)
-    from argus._gather import Gather
-
-    try:
-        watched._gather = Gather(model, optimizers, scaler, measure=measure, on_error=watched.lose_gather)
-    except Exception as error:  # an optimizer that cannot be hooked is still trained
-        watched.lose_gather(error)
-    return watched
-
-
-def _checked_optimizers(model: Any, optimizer: Any) -> list[Optimizer]:
-    from torch import nn
-
-    if model is not None and not isinstance(model, nn.Module):
-        raise UsageError(f"model: a {type(model).__name__}; accepted is a torch.nn.Module or None", field="model")
-    if optimizer is None:
-        return []
-    optimizers = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
-    for each in optimizers:
-        if not hasattr(each, "param_groups") or not hasattr(each, "register_step_pre_hook"):
-            raise UsageError(
-                f"optimizer: a {type(each).__name__}; accepted is a torch.optim.Optimizer or a list of them",
-                field="optimizer",
-            )
-    return optimizers

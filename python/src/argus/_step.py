@@ -1,0 +1,241 @@
+"""One step on its way to the engine: what was given, what is still on a device, and how both become numbers."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from argus._native import SCALARS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from argus._gather import Measured
+    from argus._samples import PerSample
+    from argus._transfer import Transfer
+
+AT = {name: i for i, name in enumerate(SCALARS)}
+LOSS = AT["loss"]
+GRAD_NORM = AT["grad_norm"]
+BATCH_SIZE = AT["batch_size"]
+_SIMILARITY = AT["gradient_similarity"]
+_UPDATE_NORM = AT["update_norm"]
+_LOSS_SCALE = AT["loss_scale"]
+_L1 = AT["weights_l1"]
+_L2 = AT["weights_l2"]
+_THIRDS = (AT["grad_norm_early"], AT["grad_norm_mid"], AT["grad_norm_late"])
+_NOTHING: list[float | None] = [None] * len(SCALARS)
+
+#: Lowest value that can be meant; a field that is not here may be any real.
+_LOWEST = {"grad_norm": 0.0, "update_norm": 0.0, "lr": 0.0, "epoch": 0.0, "batch_size": 1.0, "sequence_length": 1.0,
+           "accumulation_steps": 1.0, "loss_scale": 0.0, "weights_l1": 0.0, "weights_l2": 0.0}  # fmt: skip
+_LAYER2 = ("losses", "confidences", "margins", "entropies", "correct")
+_SAMPLES_MAX = 65536
+STEP_END = 1 << 62
+
+
+@dataclass
+class Pending:
+    """What is known of one step, and where the rest goes when it arrives."""
+
+    step: int
+    flags: int = 0
+    scalars: list[float | None] = field(default_factory=_NOTHING.copy)
+    transfer: Transfer | None = None
+    decode: Callable[[list[Any]], Measured] | None = None
+    measured_leaves: int = 0
+    places: list[int] = field(default_factory=list)  # scalar slots of the leaves after the measured ones
+    clip_leaves: int = 0
+    clip_norms: list[float] = field(default_factory=list)
+    layer2: dict[str, Any] = field(default_factory=dict)
+    layer2_leaves: list[str] = field(default_factory=list)
+    sample_ids: list[Any] | None = None
+    skipped: bool = False
+    measured: Measured | None = None
+    _clip: list[float] = field(default_factory=list)
+
+    def forget_device(self) -> None:
+        """The numbers on a device will not come."""
+        self.decode, self.measured_leaves, self.clip_leaves = None, 0, 0
+        self.places, self.layer2_leaves = [], []
+
+    def arrive(self, values: list[Any]) -> None:
+        """Puts what arrived from the devices in its place."""
+        position = self.measured_leaves
+        self.measured = self.decode(values[:position]) if self.decode is not None else None
+        for place in self.places:
+            value = values[position]
+            self.scalars[place] = float(value[0] if isinstance(value, list) else value)
+            position += 1
+        for name in self.layer2_leaves:
+            self.layer2[name] = array("d", values[position])
+            position += 1
+        self._clip = self.clip_norms + values[position : position + self.clip_leaves]
+
+    def fill(self) -> str | None:
+        """Fills what was not given from what was measured; returns where the gradient norm came from (`Watch.norm_source`)."""
+        scalars, measured = self.scalars, self.measured
+        source = "given" if scalars[GRAD_NORM] is not None else None
+        before_clipping = math.hypot(*self._clip) if self._clip else None
+        if source is None and before_clipping is not None:
+            scalars[GRAD_NORM] = before_clipping
+            source = "before_clipping"
+        if measured is None:
+            return source
+        if measured.found_inf or (measured.overflow and not measured.stepped and not measured.update_norm):
+            # The optimizer did not step and overflowed gradients are why, though no scaler has been seen yet.
+            self.skipped = True
+        if source is None and measured.grad_norm is not None:
+            scalars[GRAD_NORM] = measured.grad_norm
+            source = "measured_local" if measured.local else "measured"
+        # Clipping scales all gradients alike, so the thirds are brought back to the norm before it.
+        scale = 1.0
+        if source == "before_clipping" and before_clipping is not None and measured.grad_norm:
+            scale = before_clipping / measured.grad_norm
+        for place, third in zip(_THIRDS, measured.thirds, strict=True):
+            if third is not None:
+                scalars[place] = third * scale
+        found: tuple[tuple[int, float | None], ...] = (
+            (_SIMILARITY, measured.similarity),
+            (_LOSS_SCALE, measured.loss_scale),
+        )
+        if not self.skipped:
+            # After a skipped step an unmoved parameter says nothing.
+            found += ((_UPDATE_NORM, measured.update_norm), (_L1, measured.weights_l1), (_L2, measured.weights_l2))
+        for place, value in found:
+            if scalars[place] is None and value is not None:
+                scalars[place] = value
+        return source
+
+
+class Intake:
+    """Checks what is given to `step`, value by value. What cannot be used is dropped, said once and counted.
+
+    Args:
+        say_once: Called with a key and a line.
+    """
+
+    def __init__(self, say_once: Callable[[str, str], None]) -> None:
+        self._say_once = say_once
+        self.rejected = 0
+
+    def reject(self, name: str, why: str) -> None:
+        """Counts a value that could not be used."""
+        self.rejected += 1
+        self._say_once(name, f"{name} not used: {why} (said once, counted in watch.rejected)")
+
+    def step_number(self, given: Any) -> int | None:
+        """A step number that can be meant, or None."""
+        try:
+            number = int(given)
+            if not 0 <= number < STEP_END:
+                raise ValueError("out of range")
+        except (TypeError, ValueError, OverflowError) as error:
+            self.reject("step", f"{given!r} ({error}); accepted is an integer of 0 or more, below 2**62")
+            return None
+        return number
+
+    def number(self, pending: Pending, leaves: list[Tensor], name: str, value: Any) -> None:
+        """Puts a given number in its place, or its tensor among what is to be fetched."""
+        if type(value) is not float:
+            try:
+                if hasattr(value, "detach"):
+                    if hasattr(value, "_local_tensor"):  # a distributed tensor: read without a collective, or not at all
+                        from argus._shards import plain_norm
+
+                        value, is_partial = plain_norm(value)
+                        if is_partial:
+                            raise TypeError("a part of a sum over ranks")
+                    tensor = value.detach()
+                    if tensor.numel() != 1:
+                        tensor = tensor.float().mean()
+                    if tensor.device.type != "cpu":
+                        leaves.append(tensor.reshape(()))
+                        pending.places.append(AT[name])
+                        return
+                    value = tensor
+                value = float(value)
+            except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+                self.reject(name, f"{type(value).__name__} ({error}); accepted is a number or a tensor of one element")
+                return
+        lowest = _LOWEST.get(name)
+        if lowest is not None and value < lowest:
+            self.reject(name, f"{value!r}; accepted is {lowest:g} or more")
+            return
+        pending.scalars[AT[name]] = value
+
+    def samples(
+        self, pending: Pending, leaves: list[Tensor], samples: PerSample | None, ids: Any, arrays: tuple[Any, ...]
+    ) -> None:
+        """Takes the per-sample arrays: those of `samples`, and those given one by one in the order of the wire."""
+        given = {name: value for name, value in zip(_LAYER2, arrays, strict=True) if value is not None}
+        if samples is not None:
+            if not len(samples):
+                return
+            for name in _LAYER2:
+                given.setdefault(name, getattr(samples, name))
+            given = {name: value for name, value in given.items() if value is not None}
+            if ids is not None:
+                all_ids = list(ids)
+                # Ids of the whole batch: those of the samples that were looked at.
+                ids = (
+                    all_ids
+                    if len(all_ids) == len(samples)
+                    else [all_ids[i] for i in samples.indices if i < len(all_ids)]
+                )
+        try:
+            ids = None if ids is None else (ids.tolist() if hasattr(ids, "tolist") else list(ids))
+            lengths = {name: len(value) for name, value in given.items()}
+            if ids is not None:
+                lengths["sample_ids"] = len(ids)
+            if len(set(lengths.values())) > 1:
+                raise ValueError("lengths differ: " + ", ".join(f"{name} {n}" for name, n in lengths.items()))
+            if max(lengths.values()) > _SAMPLES_MAX:
+                raise ValueError(f"{max(lengths.values())} samples; at most {_SAMPLES_MAX} are accepted")
+            held: dict[str, Any] = {}
+            fetched: list[tuple[str, Tensor]] = []
+            for name, value in given.items():
+                if hasattr(value, "detach") and value.device.type != "cpu":
+                    fetched.append((name, value.detach().reshape(-1)))
+                else:
+                    held[name] = _doubles(value)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            self.reject("per-sample arrays", str(error))
+            return
+        pending.layer2 = held
+        pending.sample_ids = ids
+        for name, tensor in fetched:
+            leaves.append(tensor)
+            pending.layer2_leaves.append(name)
+
+
+def _doubles(value: Any) -> array[float]:
+    """A flat array of doubles from a list, array, NumPy array or CPU tensor; None becomes NaN."""
+    if hasattr(value, "detach"):
+        value = value.detach().reshape(-1)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    try:
+        return array("d", value)
+    except TypeError:
+        return array("d", [math.nan if v is None else float(v) for v in value])
+
+
+def names_of(ids: Sequence[Any] | None) -> list[int | str] | None:
+    """Sample ids as the protocol has them: integers of 64 bits or texts."""
+    if ids is None:
+        return None
+    return [i if type(i) is int and -(1 << 63) <= i < 1 << 63 else _whole(i) for i in ids]
+
+
+def _whole(value: Any) -> int | str:
+    try:
+        number = int(value.__index__())
+        if -(1 << 63) <= number < 1 << 64:
+            return number
+    except (AttributeError, TypeError):
+        pass
+    return str(value).encode("utf-8", "replace")[:256].decode("utf-8", "ignore")
