@@ -16,7 +16,6 @@ import torch  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 from accelerate.state import AcceleratorState  # noqa: E402
 from accidents import (
-    ACTS,
     BATCH,
     ONSET,
     STEPS,
@@ -186,7 +185,6 @@ def test_an_unknown_option_is_refused() -> None:
         Loop(steps=4, pressure_max=2)
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_schedule_keeps_its_own(self) -> None:
         loop = Loop("rate", mode="auto").run()

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, done, ending, flat, moments, raise_rate  # noqa: E402
+from accidents import BATCH, ONSET, STEPS, Changes, Copies, corrupt, done, ending, flat, moments, raise_rate  # noqa: E402
 from transformers import (  # noqa: E402
     GPT2Config,
     GPT2LMHeadModel,
@@ -302,7 +302,6 @@ def test_an_unknown_option_is_refused_where_the_callback_is_made() -> None:
         ArgusCallback(pressure_max=2)
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_schedule_keeps_its_own(self, tmp_path: Path) -> None:
         callback = ArgusCallback(quiet=True, mode="auto")

@@ -13,7 +13,7 @@ pytest.importorskip("keras")
 
 import keras  # noqa: E402
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, done, ending, points  # noqa: E402
+from accidents import BATCH, ONSET, STEPS, Changes, Copies, corrupt, done, ending, points  # noqa: E402
 
 import argus  # noqa: E402
 from argus.integrations.keras import ArgusCallback  # noqa: E402
@@ -250,7 +250,6 @@ class After(Before):
         self.copies.after()
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_optimizer_keeps_its_own(self) -> None:
         callback, model = ArgusCallback(quiet=True, mode="auto"), network()

@@ -16,7 +16,6 @@ pytest.importorskip("lightning", reason="lightning is not installed")
 import lightning.pytorch as pl  # noqa: E402
 import torch  # noqa: E402
 from accidents import (
-    ACTS,
     BATCH,
     ONSET,
     STEPS,
@@ -266,7 +265,6 @@ class After(Before):
         self.copies.after()
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_schedule_keeps_its_own(self) -> None:
         callback = ArgusCallback(quiet=True, mode="auto")
