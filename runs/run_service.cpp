@@ -9,6 +9,7 @@
 #include "runs/change_work.h"
 #include "runs/complete_run.h"
 #include "runs/observe_work.h"
+#include "runs/retention.h"
 #include "runs/scheduler.h"
 #include "runs/timeline.h"
 #include "wire/words.h"
@@ -233,12 +234,9 @@ Result<std::optional<std::string>> RunService::certificate(std::string_view owne
 
 Result<bool> RunService::remove(std::string_view owner, std::string_view run_id) {
   const store::RunKey key = store::run_key(owner, run_id);
-  Result<bool> deleted = impl_->context.store.delete_run(key);
+  Result<bool> deleted = delete_run_with_documents(impl_->context.store, key);
   impl_->scheduler.forget(key);
-  if (!deleted || !*deleted) return deleted;
-  Result<bool> certificate = impl_->context.store.delete_document(kCertificateKind, certificate_document_id(key));
-  if (!certificate) return certificate.error();
-  return true;
+  return deleted;
 }
 
 void RunService::drain() { impl_->scheduler.drain(); }
