@@ -149,6 +149,8 @@ Result<Registered> RunService::register_run(std::string_view owner, const Regist
 
 Status RunService::heartbeat(std::string_view owner, std::string_view run_id, store::RunStatus status) {
   return impl_->change_existing(owner, run_id, false, [status](Change& c) -> Result<bool> {
+    // A heartbeat that was overtaken by the run's end does not bring it back; a step does.
+    if (status == store::RunStatus::kRunning && c.info.status != store::RunStatus::kRunning) return false;
     c.info.status = status;
     return true;
   });

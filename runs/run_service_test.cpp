@@ -483,6 +483,18 @@ TEST_F(RunServiceTest, SignsOneCertificateForWhatItSaw) {
   EXPECT_EQ(json::parse(*service_->complete("local", {.run_id = "run"}))["observations"], 210);
 }
 
+TEST_F(RunServiceTest, AHeartbeatThatComesAfterTheEndDoesNotReviveTheRun) {
+  MessageSource source({});
+  ASSERT_TRUE(observe(source.next_pack(4)));
+  ASSERT_TRUE(service_->complete("local", {.run_id = "run"}));
+  ASSERT_TRUE(service_->heartbeat("local", "run", store::RunStatus::kRunning));
+  EXPECT_EQ(row().status, store::RunStatus::kCompleted);
+  ASSERT_TRUE(observe(source.next_pack(4)));
+  EXPECT_EQ(row().status, store::RunStatus::kRunning);
+  ASSERT_TRUE(service_->heartbeat("local", "run", store::RunStatus::kFailed));
+  EXPECT_EQ(row().status, store::RunStatus::kFailed);
+}
+
 TEST_F(RunServiceTest, CountsTimeAtEachPressureThroughClockJumps) {
   MessageSource source({});
   ASSERT_TRUE(observe(source.next_pack(4)));

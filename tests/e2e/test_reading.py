@@ -239,6 +239,23 @@ def test_the_timeline_tells_the_episode(server):
     assert episodes[-1]["peak_pressure"] >= 2
 
 
+def test_long_export_comes_in_parts_and_whole(program, argus, tmp_path):
+    with serving(program, tmp_path / "home") as served:
+        samples = {"sample_ids": list(range(256)), "sample_losses": [0.5 + i / 997 for i in range(256)]}
+        send(served, "large", [{**step, **samples} for step in healthy_run(6000)], pack=200)
+        answer = served.get("/v2/runs/large/export")
+        assert answer.status == 200
+        assert answer.headers["transfer-encoding"] == "chunked"
+        assert len(answer.body) > 64 << 20, "larger than any body the server holds at once"
+        lines = answer.body.splitlines()
+        assert sum(line.startswith(b'{"index":') for line in lines) == 6000
+        assert json.loads(lines[-1])["observations"] == 6000
+        file = tmp_path / "run.jsonl"
+        file.write_bytes(answer.body)
+        imported = argus("runs", "import", file, "--home", tmp_path / "other")
+        assert imported.returncode == 0, imported.stderr
+
+
 def test_exports_are_imported_as_they_were(server, argus, tmp_path):
     exported = server.get("/v2/runs/broken/export").body
     file = tmp_path / "broken.jsonl"
