@@ -2,10 +2,11 @@
 //
 //     series_bench [STEPS [WINDOW]]
 //
-// keeps the run in a temporary home as a server does (packs at full speed, judged, compacted beside it), then reads windows of it: the
-// whole, halves, random ones, tiny ones; one series, and the three that a dashboard shows first. Warm: the same store
-// again. Cold: a newly opened store, after the file was put out of the system's cache. Every kind of window is compared
-// with what reading each observation gives before it is timed; a difference ends the program with status 1.
+// keeps the run in a temporary home as a server does (packs at full speed, judged, compacted beside it), then reads
+// windows of it: the whole, halves, random ones, tiny ones; one series, and the three that a dashboard shows first.
+// Warm: the same store again. Cold: a newly opened store, after the file was put out of the system's cache. Every kind
+// of window is compared with what reading each observation gives before it is timed; a difference ends the program with
+// status 1.
 //
 // What would make it measure nothing: windows of which nothing is left (their observations are printed), or a cold read
 // of a file that the system still holds (dirty pages cannot be put out: the store is closed and synced first).

@@ -62,6 +62,7 @@ struct Server::Impl {
   const Clock& clock;
   const std::unique_ptr<store::Store> store;
   std::atomic<bool> is_draining = false;
+  std::atomic<bool> is_refusing = false;
   bool is_stopped = false;
   std::unique_ptr<runs::SigningKeys> keys;
   std::vector<std::function<void(const runs::Committed&)>> listeners;  // complete before the first commit
@@ -108,7 +109,10 @@ struct Server::Impl {
     webhooks->add_routes(*router);
     metrics->add_route(*router);
     add_metric_sources();
-    router->on_answered([this](const Answered& answered) { metrics->answered(answered); });
+    router->on_answered([this](const Answered& answered) {
+      metrics->answered(answered);
+      note_refusals(answered);
+    });
 
     auto bound = HttpListener::bind(config.http, [this](HttpRequest request, Respond respond) {
       router->handle(std::move(request), std::move(respond));
@@ -116,6 +120,20 @@ struct Server::Impl {
     if (!bound) return bound.error();
     http = std::move(*bound);
     return {};
+  }
+
+  // Whoever runs the server hears once that steps cannot be kept (a full disk, a database that is away), and once that
+  // they can again. /ready has the reason.
+  void note_refusals(const Answered& answered) {
+    if (answered.route != "/detect" || is_draining) return;
+    const bool refuses = answered.status == 503;
+    if (!refuses && answered.status != 200) return;
+    if (is_refusing.exchange(refuses) == refuses) return;
+    if (refuses) {
+      log(LogLevel::kError, "server.cannot_keep_steps", {{"see", "/ready"}});
+    } else {
+      log(LogLevel::kInfo, "server.keeps_steps_again", {});
+    }
   }
 
   Status compose_alerts() {

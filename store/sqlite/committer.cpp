@@ -1,8 +1,5 @@
 #include "store/sqlite/committer.h"
 
-#include <utility>
-
-#include "base/log.h"
 #include "store/sqlite/sqlite_writes.h"
 
 namespace argus::store::sqlite {
@@ -59,7 +56,6 @@ void Committer::commit_together(std::span<Item> items) {
     for (std::size_t i = 0; i < items.size(); ++i) commit_together(items.subspan(i, 1));
     return;
   }
-  note(status);
   if (status) {
     ++transactions_;
     appends_ += outcomes.size();
@@ -80,17 +76,6 @@ Status Committer::apply(std::span<const Item> items, std::vector<AppendOutcome>&
     }
   }
   return {};
-}
-
-// Whoever runs the server hears once that nothing can be kept (a full disk, say), and once that it is over.
-void Committer::note(const Status& outcome) {
-  const bool fails = !outcome && outcome.error().code == ErrorCode::kUnavailable;
-  if (std::exchange(is_failing_, fails) == fails) return;
-  if (fails) {
-    log(LogLevel::kError, "store.commit_failed", {{"reason", outcome.error().message}, {"hint", outcome.error().hint}});
-  } else {
-    log(LogLevel::kInfo, "store.commits_again", {});
-  }
 }
 
 // Some errors (a full disk) end the transaction by themselves.

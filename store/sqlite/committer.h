@@ -52,10 +52,8 @@ class Committer {
   void commit_together(std::span<Item> items);
   Status apply(std::span<const Item> items, std::vector<AppendOutcome>& outcomes);
   void roll_back();
-  void note(const Status& outcome);
 
   Connection& db_;
-  bool is_failing_ = false;  // the newest group was refused for a reason of the machine's
   std::atomic<std::uint64_t> transactions_{0}, appends_{0};
 };
 
