@@ -93,8 +93,9 @@ void keep(const std::string& file, std::int64_t steps) {
   if (!service.complete("local", {.run_id = "run"})) fail("the run was not completed");
   // A run fed as fast as the disk takes it outpaces its compaction, which then catches up by itself.
   const auto key = argus::store::run_key("local", "run");
-  const std::uint64_t behind = static_cast<std::uint64_t>(steps) - compacted_observations(*store, key);
-  while (compacted_observations(*store, key) < static_cast<std::uint64_t>(steps)) {
+  const std::uint64_t all = (**store->find_run(key)).observations;
+  const std::uint64_t behind = all - compacted_observations(*store, key);
+  while (compacted_observations(*store, key) < all) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - fed;
