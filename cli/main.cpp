@@ -97,6 +97,7 @@ int main(int argc, char** argv) {
   argus::cli::add_serve(app, status);
   argus::cli::add_keys(app, status);
   argus::cli::add_runs(app, status);
+  argus::cli::add_spool(app, status);
   argus::cli::add_verify(app, status);
   argus::cli::add_explain_telemetry(app, status);
   try {

@@ -41,6 +41,7 @@ Courier::Courier(Spool& spool, Transport& transport, const Clock& clock, WorkerC
       notices_(notices),
       options_(std::move(options)),
       scatter_state_(options_.jitter_seed),
+      has_accepted_(options_.is_known),
       last_contact_ms_(clock.steady_ms()) {}
 
 void Courier::advance() {

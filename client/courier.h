@@ -27,6 +27,7 @@ struct CourierOptions {
   std::string destination;        ///< for notices: the server's address, or the home
   std::string refuge;             ///< for notices: where steps wait meanwhile; empty: in memory only
   std::uint64_t jitter_seed = 1;  ///< of the scatter of retries
+  bool is_known = false;          ///< the destination accepted something of this run before
 };
 
 /// Rules:

@@ -10,6 +10,7 @@
 #include "client/in_process_transport.h"
 #include "client/memory_spool.h"
 #include "client/spool_files.h"
+#include "wire/words.h"
 
 namespace argus::client {
 namespace {
@@ -65,12 +66,12 @@ Result<std::optional<WorkerParts>> open_parts(const RunOptions& o, const Clock& 
   if (!o.record) return std::optional<WorkerParts>();
   if (o.url.empty() && o.home.empty() && !o.open_transport_for_test)
     return Error{ErrorCode::kInvalid, "home is empty; accepted: a folder, or the url of a server", "home", ""};
-  WorkerParts parts;
-  parts.identity = {o.run_id, o.model_type, o.sdk_version, o.total_steps};
-  parts.courier.run_id = o.run_id;
-  parts.courier.registration = register_body(parts.identity);
-  parts.courier.destination = o.url.empty() ? o.home : o.url;
-  parts.courier.jitter_seed = seed_of(o.run_id, clock.wall_ms());
+  const RunIdentity identity{o.run_id, o.model_type, o.sdk_version, o.total_steps};
+  CourierOptions courier;
+  courier.run_id = o.run_id;
+  courier.registration = register_body(identity);
+  courier.destination = o.url.empty() ? o.home : o.url;
+  courier.jitter_seed = seed_of(o.run_id, clock.wall_ms());
 
   auto transport = open_transport(o, clock);
   if (!transport && transport.error().code == ErrorCode::kInvalid) return transport.error();
@@ -78,24 +79,24 @@ Result<std::optional<WorkerParts>> open_parts(const RunOptions& o, const Clock& 
     notices.add(fmt::format("this run is watched but not recorded: {}", line(transport.error())));
     return std::optional<WorkerParts>();
   }
-  parts.transport = std::move(*transport);
-
   const std::string folder = spool_folder(o.home, o.run_id);
   auto spool = open_spool(o, folder);
   if (spool) {
-    parts.spool = std::move(*spool);
-    if (!o.home.empty()) parts.courier.refuge = folder;
+    if (!o.home.empty()) courier.refuge = folder;
   } else if (spool.error().code == ErrorCode::kConflict) {
     notices.add(fmt::format("this process watches the run but does not record it: {}", line(spool.error())));
     return std::optional<WorkerParts>();
   } else {
     notices.add(fmt::format("what waits for delivery is kept in memory only: {}", line(spool.error())));
-    parts.spool = make_memory_spool(std::min(o.spool_bytes_max, kMemorySpoolBytesMax));
+    spool = make_memory_spool(std::min(o.spool_bytes_max, kMemorySpoolBytesMax));
   }
   // Behind the spool, whose lock says that no other process of this run is alive.
+  const std::string resume = resume_folder(o.home);
+  if (!resume.empty()) EngineShadow::remove_old(resume);
   const std::string name = std::filesystem::path(folder).filename().string();
-  parts.position = RunPosition::open(resume_folder(o.home), name + ".position", clock);
-  return std::optional<WorkerParts>(std::move(parts));
+  return std::optional<WorkerParts>(WorkerParts{
+      identity, std::move(*spool), std::move(*transport), RunPosition::open(resume, name + ".position", clock),
+      EngineShadow::open(resume, name + kEngineSuffix, wire::family_from_word(o.model_type)), std::move(courier)});
 }
 
 }  // namespace argus::client

@@ -88,16 +88,18 @@ struct Recorder {
 
 // A shell: whatever goes wrong in it ends the recording, not the process.
 void work(const std::shared_ptr<Recorder>& recorder, std::atomic<bool>& is_dead) noexcept {
+  std::string cause = "an unknown failure";
   try {
     while (recorder->worker.turn()) {
     }
+    return;
   } catch (const std::exception& e) {
-    is_dead.store(true, std::memory_order_relaxed);
-    recorder->notices->add(std::string("steps are no longer recorded: ") + e.what());
+    cause = e.what();
   } catch (...) {
-    is_dead.store(true, std::memory_order_relaxed);
-    recorder->notices->add("steps are no longer recorded: an unknown failure");
   }
+  is_dead.store(true, std::memory_order_relaxed);
+  recorder->notices->add("steps are no longer recorded: " + cause);
+  recorder->worker.give_up();
 }
 
 }  // namespace
@@ -140,6 +142,7 @@ struct Run::Impl {
   void start(WorkerParts parts, const Clock& clock) {
     segment = parts.position.segment();
     seq = parts.position.first_seq();
+    engine = parts.shadow.engine();
     recorder = std::make_shared<Recorder>(notices, options, clock, std::move(parts));
     thread = std::thread([held = recorder, dead = worker_is_dead] { work(held, *dead); });
     is_recording = true;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <stdexcept>
 #include <thread>
 
 #include "client/spool_files.h"
@@ -267,6 +268,28 @@ TEST(Run, WatchesWhereNothingCanBeRecordedAndSaysSo) {
   EXPECT_EQ((*run)->complete({.status = "COMPLETED"}, 0ms), "");
   EXPECT_FALSE((*run)->add_analytics("{}"));
   EXPECT_FALSE((*run)->close(0ms));
+}
+
+TEST(Run, AFailureOfTheWorkerEndsTheRecordingAndNothingElse) {
+  class Broken final : public Transport {
+   public:
+    void send(const Message&, Done) override {}
+    void poll(std::chrono::milliseconds) override { throw std::runtime_error("broken"); }
+    void abandon() override {}
+  };
+  Watched watched;
+  RunOptions o = watched.options();
+  o.open_transport_for_test = []() -> Result<std::unique_ptr<Transport>> {
+    return std::unique_ptr<Transport>(std::make_unique<Broken>());
+  };
+  const auto run = watched.open(std::move(o));
+  EXPECT_FALSE(run->flush(kLong));  // returns when the worker has given up
+  EXPECT_FALSE(run->is_recording());
+  watched.observe(*run, 3);
+  EXPECT_EQ(run->counters().steps_dropped.not_recorded, 3u);
+  EXPECT_EQ(run->take_notices().size(), 1u);
+  EXPECT_EQ(run->complete({.status = "COMPLETED"}, kLong), "");
+  EXPECT_FALSE(run->close(kLong));
 }
 
 // The child answers by its exit status: nothing of the test framework may run there.

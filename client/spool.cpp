@@ -4,27 +4,18 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <deque>
 #include <filesystem>
 #include <optional>
 #include <utility>
 
-#include "base/clock.h"
 #include "base/limits.h"
-#include "client/spool_files.h"
-#include "client/spool_format.h"
-#include "client/spool_log.h"
-#include "client/spool_samples.h"
+#include "client/disk_spool.h"
 #include "wire/json_writer.h"
 #include "wire/utf8.h"
 
 namespace argus::client {
+namespace spool {
 namespace {
-
-using spool::add_loss;
-using spool::File;
-using spool::Segment;
 
 constexpr std::uint64_t kSegmentsMin = 4;  // that share bytes_max: dropping the oldest must not drop nearly all
 constexpr int kRefusedMax = 16;
@@ -38,90 +29,21 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-class DiskSpool final : public Spool {
- public:
-  DiskSpool(const SpoolOptions& options, spool::FolderLock lock, spool::Log log, File cursor)
-      : options_(options),
-        lock_(std::move(lock)),
-        cursor_(std::move(log.cursor)),
-        sequence_(log.sequence),
-        next_index_(log.next_index),
-        cursor_file_(std::move(cursor)) {
-    options_.segment_bytes = std::min(options_.segment_bytes, options_.bytes_max / kSegmentsMin);
-    next_number_ = log.segments.empty() ? 1 : log.segments.back().number + 1;
-    for (const Segment& segment : log.segments) add(segment);
-    if (log.has_new_losses || log.sequence == 0) save_cursor();
-    remove_popped();
-  }
-  ~DiskSpool() override {
-    if (lock_.is_ours()) close();
-  }
+}  // namespace
 
-  Status append(const SpoolRecord& record, std::string_view body) override;
-  Status sync() override;
-  const SpoolEntry* front() override;
-  void pop() override;
-  void reject(std::string_view reason) override;
-  std::uint64_t bytes() const override { return bytes_; }
-  std::uint64_t records() const override { return records_; }
-  std::uint64_t steps() const override { return steps_; }
-  const SpoolLosses& losses() const override { return cursor_.losses; }
-
- private:
-  struct Front {
-    SpoolEntry entry;
-    std::uint64_t index = 0;
-    std::uint64_t end_offset = 0;  // of the record in its segment
-  };
-
-  void add(const Segment& segment);
-  void subtract(const Segment& segment);
-  Status refuse(const SpoolRecord& record, Error error);
-  Status begin_segment();
-  void end_segment();
-  bool is_active(const Segment& segment) const { return active_.is_open() && &segment == &segments_.back(); }
-  Status write_active(std::string_view bytes);
-  Status sync_file(File& file) const { return options_.durable ? file.sync() : Status(); }
-
-  void make_room(std::uint64_t bytes);
-  bool strip_oldest();
-  bool strip(Segment& segment);
-  void drop_oldest();
-
-  bool read_front(Segment& segment);
-  void take_front(Segment& segment, const spool::RecordHeader& header);
-  void remove_oldest();
-  void remove_popped();
-  void forget_front() { front_.reset(); }
-
-  void save_cursor();
-  void close();
-  void keep_refused(const Front& front, std::string_view reason) const;
-  void changed() const {
-    if (options_.after_write_for_test) options_.after_write_for_test();
-  }
-
-  SpoolOptions options_;
-  const spool::FolderLock lock_;
-  const SystemClock clock_;
-  spool::Cursor cursor_;
-  std::uint64_t sequence_;
-  std::uint64_t next_index_;
-  std::uint64_t next_number_ = 1;
-  std::deque<Segment> segments_;  // oldest first
-  std::uint64_t bytes_ = 0, records_ = 0, steps_ = 0;
-
-  File cursor_file_;
-  File active_;   // the newest segment while it is written: never one of an earlier life, whose end may be torn
-  File reading_;  // the oldest segment, once a record of it was read
-  std::uint64_t read_offset_ = 0;
-  std::optional<Front> front_;          // read, and not yet popped
-  std::optional<std::uint64_t> given_;  // its index; kept when front_ is forgotten
-  std::uint32_t given_steps_ = 0;
-
-  bool is_folder_dirty_ = false, is_cursor_dirty_ = false, is_active_dirty_ = false;
-  std::int64_t synced_ms_ = 0;
-};
+DiskSpool::DiskSpool(const SpoolOptions& options, FolderLock lock, Log log, File cursor)
+    : options_(options),
+      lock_(std::move(lock)),
+      cursor_(std::move(log.cursor)),
+      sequence_(log.sequence),
+      next_index_(log.next_index),
+      cursor_file_(std::move(cursor)) {
+  options_.segment_bytes = std::min(options_.segment_bytes, options_.bytes_max / kSegmentsMin);
+  next_number_ = log.segments.empty() ? 1 : log.segments.back().number + 1;
+  for (const Segment& segment : log.segments) add(segment);
+  if (log.has_new_losses || log.sequence == 0) save_cursor();
+  remove_popped();
+}
 
 void DiskSpool::add(const Segment& segment) {
   segments_.push_back(segment);
@@ -146,8 +68,8 @@ Status DiskSpool::refuse(const SpoolRecord& record, Error error) {
 }
 
 Status DiskSpool::append(const SpoolRecord& record, std::string_view body) {
-  const std::uint64_t size = spool::kRecordHeaderBytes + body.size();
-  if (body.size() > limits::kBodyBytesMax || spool::kSegmentHeaderBytes + size > options_.bytes_max)
+  const std::uint64_t size = kRecordHeaderBytes + body.size();
+  if (body.size() > limits::kBodyBytesMax || kSegmentHeaderBytes + size > options_.bytes_max)
     return refuse(record, {ErrorCode::kTooLarge,
                            fmt::format("a message of {} bytes does not fit the spool", body.size()), "", ""});
   make_room(size);
@@ -158,7 +80,7 @@ Status DiskSpool::append(const SpoolRecord& record, std::string_view body) {
   }
   std::string bytes;
   bytes.reserve(size);
-  spool::write_record(record, next_index_, body, bytes);
+  write_record(record, next_index_, body, bytes);
   if (Status written = write_active(bytes); !written) return refuse(record, written.error());
   Segment& segment = segments_.back();
   segment.bytes += size;
@@ -176,10 +98,10 @@ Status DiskSpool::append(const SpoolRecord& record, std::string_view body) {
 
 Status DiskSpool::begin_segment() {
   const std::uint64_t number = next_number_++;
-  const std::string path = spool::segment_path(options_.folder, number);
+  const std::string path = segment_path(options_.folder, number);
   Result<File> file = File::make(path);
   if (!file) return file.error();
-  const std::string header = spool::segment_header();
+  const std::string header = segment_header();
   if (Status written = file->write(0, header); !written) {
     ::unlink(path.c_str());
     return written;
@@ -228,7 +150,7 @@ Status DiskSpool::sync() {
   }
   if (is_cursor_dirty_) keep_error(sync_file(cursor_file_));
   is_cursor_dirty_ = false;
-  if (is_folder_dirty_ && options_.durable) keep_error(spool::sync_folder(options_.folder));
+  if (is_folder_dirty_ && options_.durable) keep_error(sync_folder(options_.folder));
   is_folder_dirty_ = false;
   return done;
 }
@@ -236,106 +158,11 @@ Status DiskSpool::sync() {
 void DiskSpool::save_cursor() {
   cursor_.counted_to = std::max(cursor_.counted_to, cursor_.next);
   ++sequence_;
-  const std::uint64_t slot = sequence_ % 2 * spool::kCursorSlotBytes;
+  const std::uint64_t slot = sequence_ % 2 * kCursorSlotBytes;
   // When it fails, records that were delivered may be sent again, and losses be counted short, after a crash.
-  (void)cursor_file_.write(slot, spool::cursor_slot(cursor_, sequence_));
+  (void)cursor_file_.write(slot, cursor_slot(cursor_, sequence_));
   is_cursor_dirty_ = true;
   changed();
-}
-
-// ---- room
-// ------------------------------------------------------------------------------------------------------------
-
-void DiskSpool::make_room(std::uint64_t bytes) {
-  while (bytes_ + bytes > options_.bytes_max && !segments_.empty()) {
-    if (segments_.size() == 1) end_segment();
-    if (segments_.empty() || strip_oldest()) continue;
-    drop_oldest();
-  }
-}
-
-bool DiskSpool::strip_oldest() {
-  for (Segment& segment : segments_) {
-    if (!segment.has_samples || is_active(segment)) continue;
-    segment.has_samples = false;  // whatever comes of it, it is not tried again
-    return strip(segment);
-  }
-  return false;
-}
-
-// Writes the segment anew without the Layer 2 of what waits in it. False: it could not be done, all is as before.
-bool DiskSpool::strip(Segment& segment) {
-  const std::string path = spool::segment_path(options_.folder, segment.number);
-  const Result<File> file = File::open_to_read(path);
-  if (!file) return false;
-  std::string bytes = spool::segment_header();
-  spool::Cursor cursor = cursor_;
-  std::uint64_t stripped = 0;
-  Segment rewritten = segment;
-  rewritten.records = rewritten.steps = 0;
-  spool::SegmentReader reader(file.value());
-  std::string body;
-  while (const auto found = reader.next()) {
-    const spool::RecordHeader& header = found->header;
-    if (header.index < cursor_.next) continue;
-    body.resize(header.body_bytes);
-    body.resize(file.value().read(found->offset + spool::kRecordHeaderBytes, body.data(), body.size()));
-    if (!spool::is_intact(header, body)) {
-      add_loss(cursor.losses, {header.record.steps, 1, "a record of the spool is damaged"});
-      continue;
-    }
-    SpoolRecord record = header.record;
-    if (const auto without = record.has_samples ? spool::without_samples(body) : std::nullopt) {
-      body = without->body;
-      if (header.index >= cursor_.stripped_to) stripped += without->steps;
-      record.has_samples = false;
-    }
-    ++rewritten.records;
-    rewritten.steps += record.steps;
-    spool::write_record(record, header.index, body, bytes);
-  }
-  const std::string draft = path + ".tmp";
-  ::unlink(draft.c_str());
-  Result<File> made = File::make(draft);
-  if (!made || !made->write(0, bytes) || !sync_file(*made)) {
-    ::unlink(draft.c_str());
-    return false;
-  }
-  changed();
-  cursor.losses.steps_without_samples += stripped;
-  if (stripped > 0) cursor.losses.reason = "the spool is full: the oldest per-sample values were dropped";
-  cursor.stripped_to = std::max(cursor.stripped_to, segment.end);
-  cursor.counted_to = std::max(cursor.counted_to, segment.end);
-  cursor_ = std::move(cursor);
-  save_cursor();
-  if (std::rename(draft.c_str(), path.c_str()) != 0) {
-    ::unlink(draft.c_str());
-    return false;
-  }
-  is_folder_dirty_ = true;
-  rewritten.bytes = bytes.size();
-  if (&segment == &segments_.front()) {
-    reading_.close();
-    forget_front();
-  }
-  subtract(segment);
-  segment = rewritten;
-  bytes_ += segment.bytes;
-  records_ += segment.records;
-  steps_ += segment.steps;
-  changed();
-  remove_popped();
-  return true;
-}
-
-void DiskSpool::drop_oldest() {
-  const Segment& oldest = segments_.front();
-  if (oldest.records > 0) {
-    add_loss(cursor_.losses, {oldest.steps, 0, "the spool is full: the oldest steps were dropped"});
-    cursor_.next = std::max(cursor_.next, oldest.end);
-    save_cursor();
-  }
-  remove_oldest();
 }
 
 // ---- reading
@@ -367,14 +194,14 @@ const SpoolEntry* DiskSpool::front() {
 
 bool DiskSpool::read_front(Segment& segment) {
   if (!reading_.is_open()) {
-    Result<File> file = File::open_to_read(spool::segment_path(options_.folder, segment.number));
+    Result<File> file = File::open_to_read(segment_path(options_.folder, segment.number));
     if (!file) return false;
     reading_ = std::move(*file);
-    read_offset_ = spool::kSegmentHeaderBytes;
+    read_offset_ = kSegmentHeaderBytes;
   }
-  spool::SegmentReader reader(reading_, read_offset_);
+  SegmentReader reader(reading_, read_offset_);
   while (const auto found = reader.next()) {
-    const spool::RecordHeader& header = found->header;
+    const RecordHeader& header = found->header;
     read_offset_ = found->offset + header.bytes();
     if (header.index < cursor_.next) continue;
     Front front;
@@ -383,8 +210,8 @@ bool DiskSpool::read_front(Segment& segment) {
     front.entry.record = header.record;
     front.entry.body.resize(header.body_bytes);
     front.entry.body.resize(
-        reading_.read(found->offset + spool::kRecordHeaderBytes, front.entry.body.data(), header.body_bytes));
-    if (spool::is_intact(header, front.entry.body)) {
+        reading_.read(found->offset + kRecordHeaderBytes, front.entry.body.data(), header.body_bytes));
+    if (is_intact(header, front.entry.body)) {
       front_ = std::move(front);
       return true;
     }
@@ -395,7 +222,7 @@ bool DiskSpool::read_front(Segment& segment) {
 }
 
 // The record is behind us, delivered or not.
-void DiskSpool::take_front(Segment& segment, const spool::RecordHeader& header) {
+void DiskSpool::take_front(Segment& segment, const RecordHeader& header) {
   --segment.records;
   segment.steps -= header.record.steps;
   --records_;
@@ -416,7 +243,7 @@ void DiskSpool::pop() {
   if (!front_ && front() == nullptr) return;
   given_.reset();
   if (front_->index != index) return;
-  spool::RecordHeader header;
+  RecordHeader header;
   header.index = index;
   header.record = front_->entry.record;
   forget_front();
@@ -452,7 +279,7 @@ void DiskSpool::keep_refused(const Front& front, std::string_view reason) const 
     w.key("body");
     w.raw(front.entry.body);
     w.end_object();
-    (void)spool::write_whole_file(options_.folder, name, out, false);  // it is counted; the copy is a courtesy
+    (void)write_whole_file(options_.folder, name, out, false);  // it is counted; the copy is a courtesy
     return;
   }
 }
@@ -462,7 +289,7 @@ void DiskSpool::remove_oldest() {
   // First the cursor: a segment that is missing before it counts as popped, one behind it as lost.
   if (is_cursor_dirty_) (void)sync_file(cursor_file_);
   is_cursor_dirty_ = false;
-  ::unlink(spool::segment_path(options_.folder, oldest.number).c_str());
+  ::unlink(segment_path(options_.folder, oldest.number).c_str());
   is_folder_dirty_ = true;
   reading_.close();
   forget_front();
@@ -485,10 +312,14 @@ void DiskSpool::close() {
   const SpoolLosses& lost = cursor_.losses;
   if (records_ > 0 || lost.steps_dropped + lost.steps_without_samples + lost.records_torn > 0) return;
   // Nothing is left to tell. rmdir() keeps what is not ours; the lock is held until the end.
-  for (const std::string_view name : {spool::kManifestName, spool::kCursorName, spool::kLockName})
+  for (const std::string_view name : {kManifestName, kCursorName, kLockName})
     ::unlink(fmt::format("{}/{}", options_.folder, name).c_str());
   ::rmdir(options_.folder.c_str());
 }
+
+}  // namespace spool
+
+namespace {
 
 void remove_drafts(const std::string& folder) {
   std::error_code error;
@@ -511,8 +342,12 @@ Status write_or_check_manifest(const SpoolOptions& options) {
     return found.error();
   }
   if (Status written = spool::write_manifest(options.folder, wanted, options.durable); !written) return written;
-  const std::string parent = std::filesystem::path(options.folder).parent_path().string();
-  return options.durable ? spool::sync_folder(parent.empty() ? "." : parent) : Status();
+  // The entries of the run's folder and of the one that holds all runs' shall be there after a loss of power, too: as
+  // far as these folders may be opened.
+  std::filesystem::path above = std::filesystem::path(options.folder).parent_path();
+  for (int level = 0; options.durable && level < 2 && !above.empty(); ++level, above = above.parent_path())
+    (void)spool::sync_folder(above.string());
+  return {};
 }
 
 }  // namespace
@@ -524,7 +359,7 @@ Result<std::unique_ptr<Spool>> Spool::open(const SpoolOptions& options) {
   if (!log) return log.error();
   if (Status written = write_or_check_manifest(options); !written) return written.error();
   remove_drafts(options.folder);
-  auto cursor = File::open_or_make(fmt::format("{}/{}", options.folder, spool::kCursorName));
+  auto cursor = spool::File::open_or_make(fmt::format("{}/{}", options.folder, spool::kCursorName));
   if (!cursor) return cursor.error();
   // Both slots at once: later writes then need no room, which a full disk has not.
   if (cursor->size() < spool::kCursorBytes) {
@@ -532,7 +367,7 @@ Result<std::unique_ptr<Spool>> Spool::open(const SpoolOptions& options) {
     if (Status made = cursor->write(cursor->size(), empty); !made) return made.error();
   }
   return std::unique_ptr<Spool>(
-      std::make_unique<DiskSpool>(options, std::move(*lock), std::move(*log), std::move(*cursor)));
+      std::make_unique<spool::DiskSpool>(options, std::move(*lock), std::move(*log), std::move(*cursor)));
 }
 
 }  // namespace argus::client

@@ -54,7 +54,7 @@ struct SpoolLosses {
 /// called but the destructor, which then touches no file.
 class Spool {
  public:
-  /// Blocking: reads the headers of what waits (about 2 µs a record). Errors: kConflict (a living process owns the
+  /// Blocking: reads the headers of what waits (about 1 µs a record). Errors: kConflict (a living process owns the
   /// folder, or this one does), kUnsupported (a later version wrote in it: everything is left as it is), kInvalid (it
   /// is another run's), kUnavailable (the file system).
   static Result<std::unique_ptr<Spool>> open(const SpoolOptions& options);

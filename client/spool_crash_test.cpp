@@ -21,7 +21,7 @@ using testing::open_spool;
 using testing::pack_of;
 using testing::TempFolder;
 
-constexpr int kSeeds = 240;
+constexpr int kSeeds = 220;
 
 // One history: appends and pops in a small spool; after each change of a file the folder is copied, as a kill would
 // leave it, the newest append perhaps torn, and the copy is opened.
@@ -89,7 +89,7 @@ class History {
   // Everything that waits is there, in order, but perhaps what is being popped; behind it perhaps what is being
   // appended.
   void look() {
-    if (!is_looking_ || random_() % 8 != 0 || ::testing::Test::HasFailure()) return;
+    if (!is_looking_ || random_() % 12 != 0 || ::testing::Test::HasFailure()) return;
     ++looks_;
     const std::string copy = home_ / "copy";
     fs::remove_all(copy);
@@ -150,7 +150,7 @@ TEST(SpoolCrash, KilledAtAnyWriteItGivesBackWhatWasAppended) {
     looks += history.looks();
     ASSERT_FALSE(::testing::Test::HasFailure()) << "seed " << seed;
   }
-  EXPECT_GT(looks, 500u);
+  EXPECT_GT(looks, 400u);
 }
 
 // The bound, too: at each write of a rewrite or a drop, every step is there, or counted.
@@ -172,7 +172,7 @@ TEST(SpoolCrash, KilledWhileItMakesRoomItLosesNothingUncounted) {
     SpoolOptions copied = options;
     copied.folder = home / "copy";
     options.after_write_for_test = [&] {
-      if (random() % 12 != 0 || ::testing::Test::HasFailure()) return;
+      if (random() % 30 != 0 || ::testing::Test::HasFailure()) return;
       ++looks;
       fs::remove_all(copied.folder);
       fs::copy(options.folder, copied.folder, fs::copy_options::recursive);
@@ -198,12 +198,12 @@ TEST(SpoolCrash, KilledWhileItMakesRoomItLosesNothingUncounted) {
     ASSERT_FALSE(::testing::Test::HasFailure());
     all_looks += looks;
   }
-  EXPECT_GT(all_looks, 300u);
+  EXPECT_GT(all_looks, 150u);
 }
 
 // Whatever became of the bytes: what comes back was appended, in that order, and the rest is counted.
 TEST(SpoolCrash, DamagedAnywhereItGivesBackOnlyWhatWasAppended) {
-  for (unsigned seed = 0; seed < kSeeds; ++seed) {
+  for (unsigned seed = 0; seed < kSeeds / 2; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
     TempFolder home;

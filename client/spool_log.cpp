@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "client/spool_files.h"
 
@@ -50,7 +52,9 @@ class LogReader {
 
  private:
   void take(const RecordHeader& header, Segment& segment) {
-    if (header.index < expected_) return;  // popped
+    if (log_.sequence == 0 && log_.cursor.next == 0 && log_.segments.empty() && segment.records == 0)
+      log_.cursor.next = expected_ = header.index;  // without a cursor, what comes first was not preceded by a loss
+    if (header.index < expected_) return;           // popped
     miss(header.index, 0);
     expected_ = header.index + 1;
     ends_torn_ = false;  // what is missing there, the indexes tell
@@ -106,7 +110,8 @@ Result<Log> read_log(const std::string& folder, bool is_written) {
 
 namespace {
 
-SpoolSummary summary_of(const std::string& folder) {
+// nullopt: nothing is in it, for it was just made or just removed.
+std::optional<SpoolSummary> summary_of(const std::string& folder) {
   SpoolSummary summary;
   summary.folder = folder;
   summary.run_id = std::filesystem::path(folder).filename().string();
@@ -124,6 +129,7 @@ SpoolSummary summary_of(const std::string& folder) {
     summary.problem = log.error().message;
     return summary;
   }
+  if (log->segments.empty() && !summary.problem.empty() && log->sequence == 0) return std::nullopt;
   for (const Segment& segment : log->segments) {
     summary.records += segment.records;
     summary.steps += segment.steps;
@@ -154,7 +160,9 @@ Result<std::vector<SpoolSummary>> list_spools(const std::string& root) {
   }
   if (error) return Error{ErrorCode::kUnavailable, fmt::format("cannot read {}: {}", root, error.message()), "", ""};
   std::sort(folders.begin(), folders.end());
-  for (const std::string& folder : folders) all.push_back(spool::summary_of(folder));
+  for (const std::string& folder : folders) {
+    if (auto summary = spool::summary_of(folder)) all.push_back(std::move(*summary));
+  }
   return all;
 }
 

@@ -24,6 +24,7 @@ Worker::Worker(StepQueue& queue, Notices& notices, const Clock& clock, WorkerPar
       spool_(std::move(parts.spool)),
       transport_(std::move(parts.transport)),
       position_(std::move(parts.position)),
+      shadow_(std::move(parts.shadow)),
       courier_(*spool_, *transport_, clock, counters_, notices, std::move(parts.courier)),
       lost_before_(spool_->losses().steps_dropped),
       thinned_before_(spool_->losses().steps_without_samples),
@@ -50,6 +51,7 @@ bool Worker::turn() {
   courier_.advance();
   if (const Command command = courier_.take_command(); command != Command::kNone)
     command_.store(command, std::memory_order_release);
+  keep_engine(false);
   publish();
   settle_marks();
   transport_->poll(milliseconds(wait_ms_));
@@ -84,6 +86,7 @@ void Worker::take(const StepSlot& slot) {
     return;
   }
   hand_over(true);
+  shadow_.reset(slot.head.step);
   append({MessageKind::kReset, 0, false}, reset_body(identity_.run_id, slot.head.step));
 }
 
@@ -97,6 +100,7 @@ void Worker::take_step(const StepSlot& slot) {
     notices_.add(fmt::format("{}; should this process die, a later one of the same run may repeat its numbers",
                              covered.error().message));
   }
+  shadow_.observe(message_.view());
   const std::int64_t now = clock_.steady_ms();
   if (!packer_.add(message_, slot.urgent, now)) {
     hand_over(true);
@@ -174,11 +178,27 @@ void Worker::publish() {
     notices_.add(fmt::format("steps that waited for delivery are being dropped: {}", losses.reason));
 }
 
+void Worker::keep_engine(bool is_last) {
+  const Status kept = shadow_.keep(clock_.steady_ms(), is_last);
+  if (kept) {
+    shadow_fails_ = false;
+  } else if (!std::exchange(shadow_fails_, true)) {
+    notices_.add(fmt::format("should this run go on in another process, it calibrates anew: {}", kept.error().message));
+  }
+}
+
 void Worker::finish() {
+  keep_engine(true);
   if (const Status synced = spool_->sync(); !synced)
     notices_.add(fmt::format("what waits for delivery may not survive a loss of power: {}", synced.error().message));
   transport_->abandon();
   publish();
+  const std::lock_guard lock(mutex_);
+  is_stopped_ = true;
+  answered_.notify_all();
+}
+
+void Worker::give_up() {
   const std::lock_guard lock(mutex_);
   is_stopped_ = true;
   answered_.notify_all();

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "client/courier.h"
+#include "client/engine_shadow.h"
 #include "client/messages.h"
 #include "client/notices.h"
 #include "client/packer.h"
@@ -30,6 +31,7 @@ struct WorkerParts {
   std::unique_ptr<Spool> spool;
   std::unique_ptr<Transport> transport;
   RunPosition position;
+  EngineShadow shadow;
   CourierOptions courier;
 };
 
@@ -55,6 +57,9 @@ class Worker {
   bool add_analytics(std::string body);
   /// Everything handed over becomes durable in the spool, then turn() returns false. True: it has.
   bool stop(std::chrono::milliseconds wait);
+
+  /// turn() failed in a way it did not expect and will not be called again: nobody waits any longer.
+  void give_up();
 
   Command take_command() { return command_.exchange(Command::kNone, std::memory_order_acq_rel); }
   bool has_command() const { return command_.load(std::memory_order_relaxed) != Command::kNone; }
@@ -85,6 +90,7 @@ class Worker {
   void append(const SpoolRecord& record, std::string_view body);
   void answer(const Requests& asked);
   void settle_marks();
+  void keep_engine(bool is_last);
   void measure_pace();
   void publish();
   void finish();
@@ -98,6 +104,7 @@ class Worker {
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Transport> transport_;  // before the courier, whose report it holds
   RunPosition position_;
+  EngineShadow shadow_;
   Courier courier_;
   Packer packer_;
   wire::StepMessage message_;
@@ -105,6 +112,7 @@ class Worker {
   bool append_fails_ = false;
   bool position_fails_ = false;
   bool losses_said_ = false;
+  bool shadow_fails_ = false;
   std::uint64_t lost_before_ = 0, thinned_before_ = 0;
   std::atomic<std::uint64_t> taken_{0};  // steps out of the queue
   std::uint64_t paced_ = 0;              // ... of which the pace is measured
