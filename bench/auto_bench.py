@@ -45,6 +45,11 @@ class Seed:
     watched: Outcome
     faulty: dict[str, tuple[Outcome, Outcome]]  # alone, under AUTO
 
+    @property
+    def touched(self) -> bool:
+        same = all(torch.equal(a, b) for a, b in zip(self.watched.weights, self.twin.weights, strict=True))
+        return bool(self.watched.actions) or not same
+
 
 def runs_of(seed: int, faults: list[str]) -> Seed:
     torch.set_num_threads(1)
@@ -73,15 +78,15 @@ def row(name: str, seeds: dict[int, Seed]) -> tuple[int, int, str]:
     return plain, saved, "| " + " | ".join(map(str, cells)) + " |"
 
 
-def print_runs(seeds: dict[int, Seed], touched: list[int]) -> None:
-    for number in touched:
-        print("healthy", number, "touched", seeds[number].watched.lines)
-    for number, seed in seeds.items():
-        for name, (alone, watched) in seed.faulty.items():
-            print(
-                f"{name} {number} {TASKS[number % len(TASKS)].__name__} alone {alone.loss / seed.twin.loss:.3f}"
-                f" auto {watched.loss / seed.twin.loss:.3f} lost {watched.steps_lost} {' '.join(watched.actions)}"
-            )
+def print_runs(number: int, seed: Seed) -> None:
+    if seed.touched:
+        print("healthy", number, "touched", seed.watched.lines)
+    for name, (alone, watched) in seed.faulty.items():
+        print(
+            f"{name} {number} {TASKS[number % len(TASKS)].__name__} alone {alone.loss / seed.twin.loss:.3f}"
+            f" auto {watched.loss / seed.twin.loss:.3f} lost {watched.steps_lost} {' '.join(watched.actions)}",
+            flush=True,
+        )
 
 
 def main() -> int:
@@ -97,15 +102,12 @@ def main() -> int:
     names = args.only or [f.__name__ for f in FAULTS]
     numbers = range(args.first, args.first + args.seeds)
     with ProcessPoolExecutor(args.jobs) as pool:
-        seeds = dict(zip(numbers, pool.map(runs_of, numbers, [names] * len(numbers)), strict=True))
-    touched = [
-        number
-        for number, seed in seeds.items()
-        if seed.watched.actions
-        or not all(torch.equal(a, b) for a, b in zip(seed.watched.weights, seed.twin.weights, strict=True))
-    ]
-    if args.runs:
-        print_runs(seeds, touched)
+        seeds: dict[int, Seed] = {}
+        for number, seed in zip(numbers, pool.map(runs_of, numbers, [names] * len(numbers)), strict=True):
+            seeds[number] = seed
+            if args.runs:
+                print_runs(number, seed)
+    touched = sum(seed.touched for seed in seeds.values())
     rows = [row(name, seeds) for name in names]
     n = len(names) * len(seeds)
     lines = [
@@ -114,7 +116,7 @@ def main() -> int:
         *(text for _, _, text in rows),
         f"| all | {wilson(sum(r[0] for r in rows), n)} | {wilson(sum(r[1] for r in rows), n)} | | | | |",
         "",
-        f"Healthy runs touched: {len(touched)} of {len(seeds)}. {STEPS} steps a run.",
+        f"Healthy runs touched: {touched} of {len(seeds)}. {STEPS} steps a run.",
     ]
     print("\n".join(lines))
     print(f"{time.perf_counter() - begun:.0f} s in all")

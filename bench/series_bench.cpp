@@ -2,10 +2,11 @@
 //
 //     series_bench [STEPS [WINDOW]]
 //
-// keeps the run in a temporary home as a server does (packs, judged, compacted), then reads windows of it: the
-// whole, halves, random ones, tiny ones; one series, and the three that a dashboard shows first. Warm: the same store
-// again. Cold: a newly opened store, after the file was put out of the system's cache. Every kind of window is compared
-// with what reading each observation gives before it is timed; a difference ends the program with status 1.
+// keeps the run in a temporary home as a server does (packs at full speed, judged, compacted beside it), then reads
+// windows of it: the whole, halves, random ones, tiny ones; one series, and the three that a dashboard shows first.
+// Warm: the same store again. Cold: a newly opened store, after the file was put out of the system's cache. Every kind
+// of window is compared with what reading each observation gives before it is timed; a difference ends the program with
+// status 1.
 //
 // What would make it measure nothing: windows of which nothing is left (their observations are printed), or a cold read
 // of a file that the system still holds (dirty pages cannot be put out: the store is closed and synced first).
@@ -22,10 +23,10 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/clock.h"
-#include "runs/compactor.h"
 #include "runs/run_service.h"
 #include "runs/series_reader.h"
 #include "runs/signing_key.h"
@@ -66,6 +67,15 @@ std::unique_ptr<argus::store::Store> open(const std::string& file, bool durable)
   return std::move(*store);
 }
 
+std::uint64_t compacted_observations(argus::store::Store& store, const argus::store::RunKey& key) {
+  argus::store::RecordQuery query;
+  query.after_version = (**store.find_run(key)).compacted;
+  query.count_max = 1;
+  const auto first = store.read_records(key, query);
+  const bool has_packs = !first->empty() && first->front().pack && first->front().pack->count > 0;
+  return has_packs ? first->front().pack->first_index : (**store.find_run(key)).observations;
+}
+
 void keep(const std::string& file, std::int64_t steps) {
   const argus::SystemClock clock;
   const auto store = open(file, false);
@@ -79,15 +89,18 @@ void keep(const std::string& file, std::int64_t steps) {
                     [&](const Result<argus::runs::Observed>& r) { kept.set_value(r.has_value()); });
     if (!kept.get_future().get()) fail("a pack was not kept");
   }
-  service.drain();
-  // A run fed as fast as the disk takes it outpaces its compaction; one of that length has long been compacted.
+  const auto fed = std::chrono::steady_clock::now();
+  if (!service.complete("local", {.run_id = "run"})) fail("the run was not completed");
+  // A run fed as fast as the disk takes it outpaces its compaction, which then catches up by itself.
   const auto key = argus::store::run_key("local", "run");
-  std::uint64_t from = (**store->find_run(key)).compacted;
-  while (true) {
-    const auto made = argus::runs::compact_once(*store, key, from, argus::record::kChunkObservations);
-    if (!made || !made->advanced) break;
-    from = made->version;
+  const std::uint64_t all = (**store->find_run(key)).observations;
+  const std::uint64_t behind = all - compacted_observations(*store, key);
+  while (compacted_observations(*store, key) < all) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - fed;
+  std::printf("compaction was %llu observations behind, and caught up in %.1f s\n",
+              static_cast<unsigned long long>(behind), took.count());
 }
 
 void put_out_of_cache(const std::string& file) {

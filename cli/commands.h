@@ -11,7 +11,7 @@ void add_checkpoints(CLI::App& app, int& status);        ///< argus checkpoints 
 void add_serve(CLI::App& app, int& status);              ///< argus serve
 void add_keys(CLI::App& app, int& status);               ///< argus keys create|list|revoke|server
 void add_runs(CLI::App& app, int& status);               ///< argus runs list|show|tail|export|import|delete
-void add_spool(CLI::App& app, int& status);   ///< argus spool list|send
+void add_spool(CLI::App& app, int& status);              ///< argus spool list|send
 void add_verify(CLI::App& app, int& status);             ///< argus verify
 void add_explain_telemetry(CLI::App& app, int& status);  ///< argus explain-telemetry
 

@@ -128,6 +128,18 @@ int revoke_key(const KeysOptions& options) {
   return kExitServed;
 }
 
+int rotate_signing_key(const KeysOptions& options) {
+  auto store = open(options);
+  if (!store) return failed(store.error());
+  const SystemClock clock;
+  const auto keys = runs::SigningKeys::open(**store, clock);
+  if (!keys) return failed(keys.error());
+  const auto fresh = (*keys)->rotate();
+  if (!fresh) return failed(fresh.error());
+  fmt::print("{}  {}  signs\n", fresh->key_id, runs::public_key_text(fresh->public_key));
+  return kExitServed;
+}
+
 int show_signing_keys(const KeysOptions& options) {
   auto store = open(options);
   if (!store) return failed(store.error());

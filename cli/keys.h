@@ -24,5 +24,6 @@ int create_key(const KeysOptions& options);  ///< prints the key: it is shown th
 int list_keys(const KeysOptions& options);
 int revoke_key(const KeysOptions& options);
 int show_signing_keys(const KeysOptions& options);
+int rotate_signing_key(const KeysOptions& options);  ///< certificates of the old one stay valid
 
 }  // namespace argus::cli

@@ -53,6 +53,10 @@ void add_keys(CLI::App& app, int& status) {
   CLI::App* server = keys->add_subcommand("server", "Show the public keys that certificates are signed with");
   add_where(server, options);
   server->callback([options, &status] { status = show_signing_keys(*options); });
+  CLI::App* rotate =
+      keys->add_subcommand("rotate", "Sign certificates with a new key from here on; the old ones stay trusted");
+  add_where(rotate, options);
+  rotate->callback([options, &status] { status = rotate_signing_key(*options); });
   keys->footer("Exit status: 0 done, 1 no such key, 2 wrong usage, 3 the store cannot be used.");
 }
 

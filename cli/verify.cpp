@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -17,7 +16,7 @@
 #include "runs/certificate.h"
 #include "runs/export.h"
 #include "runs/signing_key.h"
-#include "store/sqlite/home.h"
+#include "server/server.h"
 
 namespace argus::cli {
 namespace {
@@ -64,24 +63,17 @@ Result<std::vector<runs::PublicKey>> keys_given(const std::vector<std::string>& 
   return keys;
 }
 
-const char* from_environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-// Keys that sign, or once signed, in the home. A home that is not there has none, and is not made.
-Result<std::vector<runs::PublicKey>> keys_of_home(std::string folder) {
-  if (folder.empty()) folder = store::default_home(from_environment("ARGUS_HOME"), from_environment("HOME"));
+// Keys that sign, or once signed, in the home or the database. A home that is not there has none, and is not made.
+Result<std::vector<runs::PublicKey>> keys_kept(const ServeOptions& where) {
+  Result<server::ServerConfig> config = load_config(where);
+  if (!config) return config.error();
   std::vector<runs::PublicKey> keys;
   std::error_code error;
-  if (folder.empty() || !std::filesystem::exists(folder + "/argus.db", error)) return keys;
-  store::HomeOptions options;
-  options.folder = folder;
-  options.allows_network_folder = true;
-  options.readers = 1;
-  Result<std::unique_ptr<store::Store>> home = store::open_home(options);
-  if (!home) return home.error();
-  const Result<std::vector<runs::SigningKeyInfo>> found = runs::SigningKeys::list(**home);
+  if (config->database.empty() && !std::filesystem::exists(config->home + "/argus.db", error)) return keys;
+  config->allows_network_home = true;
+  Result<std::unique_ptr<store::Store>> store = server::open_store(*config);
+  if (!store) return store.error();
+  const Result<std::vector<runs::SigningKeyInfo>> found = runs::SigningKeys::list(**store);
   if (!found) return found.error();
   for (const runs::SigningKeyInfo& info : *found) keys.push_back(info.public_key);
   return keys;
@@ -119,7 +111,7 @@ int verify(const VerifyOptions& options) {
   const Result<std::string> text = read_whole(options.file);
   if (!text) return cannot(text.error());
   const Result<std::vector<runs::PublicKey>> trusted =
-      options.public_keys.empty() ? keys_of_home(options.home) : keys_given(options.public_keys);
+      options.public_keys.empty() ? keys_kept(options.where) : keys_given(options.public_keys);
   if (!trusted) return cannot(trusted.error());
 
   const Result<std::string> certificate = runs::certificate_in(*text);

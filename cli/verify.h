@@ -4,12 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "cli/serve.h"
+
 namespace argus::cli {
 
 struct VerifyOptions {
   std::string file;                      ///< a certificate, or an answer of /v2/complete; - is standard input
-  std::vector<std::string> public_keys;  ///< trusted ones, base64url; none: those of the home
-  std::string home;                      ///< folder; empty: the usual one
+  std::vector<std::string> public_keys;  ///< trusted ones, base64url; none: those of the home or database
+  ServeOptions where;                    ///< home or database, as for `argus serve`
   std::string export_file;               ///< of `argus runs export`, to recompute the hash chain from; empty: not
 };
 

@@ -1,6 +1,7 @@
 // Flags of `argus verify`.
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <string>
 
 #include "cli/commands.h"
 #include "cli/verify.h"
@@ -16,8 +17,15 @@ void add_verify(CLI::App& app, int& status) {
       ->required();
   verify->add_option("--pubkey", options->public_keys, "Trust this key (may be given again) and no key of the home")
       ->type_name("KEY");
-  verify->add_option("--home", options->home, "Trust the keys of this home (default: $ARGUS_HOME or ~/.argus)")
-      ->type_name("DIR");
+  const auto setting = [&](const char* flag, const char* key, const char* type, const char* what) {
+    verify
+        ->add_option_function<std::string>(
+            flag, [options, key](const std::string& value) { options->where.overrides.emplace_back(key, value); }, what)
+        ->type_name(type);
+  };
+  setting("--home", "home", "DIR", "Trust the keys of this home (default: $ARGUS_HOME or ~/.argus)");
+  setting("--database", "database", "URL", "Trust the keys of postgresql://... in its place");
+  verify->add_option("--config", options->where.config_file, "TOML file (else ARGUS_CONFIG)")->type_name("FILE");
   verify
       ->add_option("--export", options->export_file,
                    "Recompute the hash chain from this file of `argus runs export` and compare")

@@ -219,7 +219,9 @@ void Courier::finish_dissection() {
   if (d->bad.size() == d->steps.size()) return reject_front(static_cast<std::uint32_t>(d->steps.size()), d->cause);
   for (const std::size_t i : d->bad) {
     const Status kept = spool_.append({MessageKind::kPack, 1, d->has_samples}, "[" + std::string(d->steps[i]) + "]");
-    if (!kept) {
+    if (kept) {
+      ++moved_;
+    } else {
       count(counters_.refused);
       notices_.add(
           fmt::format("{} refused a step, which could not be kept either: {}", options_.destination, d->cause));

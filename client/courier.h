@@ -53,6 +53,8 @@ class Courier {
   bool is_in_trouble() const { return failures_ > 0; }
   /// Records popped or rejected so far.
   std::uint64_t settled() const { return settled_; }
+  /// Records added so far behind the others, each a step of a refused pack.
+  std::uint64_t moved() const { return moved_; }
 
   Command take_command() { return std::exchange(command_, Command::kNone); }
   /// The certificate of the newest completion that was acknowledged; empty: none.
@@ -109,7 +111,7 @@ class Courier {
   std::unique_ptr<Dissection> dissection_;  // its views point into itself: never moved
   bool register_first_ = false;
   bool registered_again_ = false;  // for the front, since it was last denied
-  std::uint64_t settled_ = 0;
+  std::uint64_t settled_ = 0, moved_ = 0;
   std::uint64_t scatter_state_;
 
   bool has_accepted_ = false;  // something, in this process

@@ -139,12 +139,16 @@ void Worker::answer(const Requests& asked) {
   hand_over(true);
   if (asked.end_ticket != 0) append({MessageKind::kComplete, 0, false}, complete_body(identity_.run_id, asked.end));
   const std::uint64_t ticket = std::max(asked.flush_ticket, asked.end_ticket);
-  if (ticket != 0) marks_.push_back({ticket, courier_.settled() + spool_->records()});
+  if (ticket != 0) marks_.push_back({ticket, progress() + static_cast<std::int64_t>(spool_->records())});
+}
+
+std::int64_t Worker::progress() const {
+  return static_cast<std::int64_t>(courier_.settled()) - static_cast<std::int64_t>(courier_.moved());
 }
 
 void Worker::settle_marks() {
   std::uint64_t reached = 0;
-  while (!marks_.empty() && (courier_.settled() >= marks_.front().settled || spool_->records() == 0)) {
+  while (!marks_.empty() && (progress() >= marks_.front().settled || spool_->records() == 0)) {
     reached = marks_.front().ticket;
     marks_.erase(marks_.begin());
   }

@@ -76,10 +76,10 @@ class Worker {
     std::deque<std::string> analytics;
     bool stop = false;
   };
-  /// Reached when that many records are settled, or none is left.
+  /// Reached when that many records are settled that are not merely moved behind the others, or none is left.
   struct Mark {
     std::uint64_t ticket = 0;
-    std::uint64_t settled = 0;
+    std::int64_t settled = 0;
   };
 
   Requests take_requests();
@@ -89,6 +89,7 @@ class Worker {
   void hand_over(bool is_forced);
   void append(const SpoolRecord& record, std::string_view body);
   void answer(const Requests& asked);
+  std::int64_t progress() const;
   void settle_marks();
   void keep_engine(bool is_last);
   void measure_pace();

@@ -172,6 +172,8 @@ void Engine::reset(std::int64_t) noexcept {
   state_->core.restart();
 }
 
+void Engine::restart_sequence() noexcept { state_->core.ledger.restart_sequence(); }
+
 std::size_t Engine::state_bytes() noexcept { return sizeof(Core); }
 
 std::vector<std::byte> Engine::save() const {

@@ -45,6 +45,10 @@ class Engine {
   /// The client restored a checkpoint and reset its optimizer: begins a new segment at `step`.
   void reset(std::int64_t step) noexcept;
 
+  /// The client counts its observations anew (a process that lost its state came back under the same run): the sequence
+  /// numbers met so far name nothing any more. Step numbers decide whether the next step is a rewind.
+  void restart_sequence() noexcept;
+
   /// Size of the state in bytes as held in memory (fixed) .
   static std::size_t state_bytes() noexcept;
 

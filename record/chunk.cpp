@@ -288,6 +288,14 @@ Result<std::vector<std::int64_t>> read_steps(std::string_view telemetry) {
   return steps;
 }
 
+Result<std::vector<std::int64_t>> read_seqs(std::string_view telemetry) {
+  const Result<Half> half = Half::open(kTelemetryMagic, telemetry);
+  if (!half) return half.error();
+  std::vector<std::int64_t> seqs;
+  if (!half->integers(ColumnId::kSeq, seqs) || seqs.size() > half->count()) return malformed(kWhat);
+  return seqs;
+}
+
 Result<Column> read_column(std::string_view bytes, SeriesId id) {
   const bool is_decision = id.source == SeriesSource::kDecision;
   const Result<Half> half = Half::open(is_decision ? kDecisionsMagic : kTelemetryMagic, bytes);

@@ -74,6 +74,8 @@ struct Column {
 };
 /// The step numbers of a chunk's observations.
 Result<std::vector<std::int64_t>> read_steps(std::string_view telemetry);
+/// The sequence numbers of those that have one, as they lie: bit patterns of unsigned numbers.
+Result<std::vector<std::int64_t>> read_seqs(std::string_view telemetry);
 /// `bytes`: the telemetry or the decisions, as id.source says. Unpacks this column alone.
 Result<Column> read_column(std::string_view bytes, SeriesId id);
 

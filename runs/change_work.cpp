@@ -46,7 +46,7 @@ Committed ChangeWork::adopt(LiveRun& live) {
   live.state.head = std::move(head_);
   if (!family_known) live.state.engine = engine::Engine(live.state.head.family);
   if (resets_engine_) live.state.engine.reset(live.state.head.reset_step);
-  return {live.state.info, events_, pressure, 0, 0};
+  return {live.state.info, events_, pressure};
 }
 
 void ChangeWork::report(const Status& outcome) { std::exchange(done_, nullptr)(outcome); }

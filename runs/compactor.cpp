@@ -13,6 +13,8 @@ namespace {
 // Rows with many samples make a chunk of fewer observations: it must be unpacked in memory as a whole.
 constexpr std::size_t kChunkRowBytesMax = std::size_t{8} << 20;
 constexpr std::size_t kPacksPerRead = 512;
+constexpr std::uint64_t kIdlePacksMin = 32;  // fewer are read as fast as the chunk they would make
+constexpr std::size_t kRunsPerRead = 1000;
 
 class ChunkBuilder {
  public:
@@ -91,6 +93,29 @@ Result<Compacted> compact_once(store::Store& store, const store::RunKey& key, st
   Result<bool> replaced = store.compact(key, std::move(chunk));
   if (!replaced) return replaced.error();
   return *replaced ? made : Compacted{};
+}
+
+Result<std::size_t> compact_idle(store::Store& store, const Clock& clock, std::int64_t idle_ms,
+                                 const std::function<bool()>& goes_on) {
+  std::size_t chunks = 0;
+  store::RunQuery query;
+  query.updated_before_ms = clock.wall_ms() - idle_ms;
+  query.limit = kRunsPerRead;
+  for (;; query.offset += kRunsPerRead) {
+    const Result<std::vector<store::RunInfo>> page = store.list_runs(query);
+    if (!page) return page.error();
+    for (const store::RunInfo& run : *page) {
+      if (run.version < run.compacted + kIdlePacksMin) continue;
+      for (std::uint64_t from = run.compacted; goes_on();) {
+        const Result<Compacted> made = compact_once(store, run.key, from, 1);
+        if (!made) return made.error();
+        if (!made->advanced) break;
+        from = made->version;
+        ++chunks;
+      }
+    }
+    if (page->size() < kRunsPerRead || !goes_on()) return chunks;
+  }
 }
 
 }  // namespace argus::runs

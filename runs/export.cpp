@@ -27,7 +27,8 @@ constexpr std::string_view kEventPrefix = "{\"event\":";
 constexpr std::string_view kCertificatePrefix = "{\"certificate\":";
 constexpr std::string_view kEndPrefix = "{\"end\":";
 constexpr std::string_view kObservationPrefix = "{\"index\":";
-constexpr std::size_t kRecordsPerRead = 16;
+constexpr std::size_t kRecordsPerRead = 256;
+constexpr std::size_t kBytesPerRead = std::size_t{128} << 10;  // compressed: a chunk's worth
 constexpr std::size_t kChunkRowBytesMax = std::size_t{8} << 20;
 
 std::string base64(std::string_view bytes) {
@@ -96,16 +97,16 @@ std::string end_line(std::uint64_t observations, const record::Chain& chain) {
 
 class Exporter {
  public:
-  Exporter(const store::RunInfo& run, const LineSink& sink) : run_(run), sink_(sink) {}
+  explicit Exporter(const store::RunInfo& run) : run_(run) {}
 
-  Status add(const store::Record& record) {
+  Status add(const store::Record& record, const LineSink& sink) {
     std::uint64_t at = first_index_of(record);
     const bool overlaps = at < index_;  // a chunk made, while we read, of packs that were read before
     const auto visit = [&](std::string_view row, const record::Observation& o, std::int64_t received_ms) {
       if (at++ < index_) return true;
       if (index_ == run_.observations) return true;  // came while we read: the row does not count it
       chain_.add(row);
-      goes_on_ = sink_(observation_line(index_++, received_ms, run_.run_id, row, engine::kEngineVersion, o));
+      goes_on_ = sink(observation_line(index_++, received_ms, run_.run_id, row, engine::kEngineVersion, o));
       return goes_on_;
     };
     Status read;
@@ -114,16 +115,14 @@ class Exporter {
     } else if (record.pack && record.pack->count > 0) {
       read = record::read_pack(record.pack->body, visit);
     }
-    if (read) add_events(events_of(record), overlaps);
+    if (read) add_events(events_of(record), overlaps, sink);
     return read;
   }
   bool goes_on() const { return goes_on_; }
-  void end() {
-    if (goes_on_) sink_(end_line(index_, chain_));
-  }
+  void end(const LineSink& sink) const { sink(end_line(index_, chain_)); }
 
  private:
-  void add_events(std::string_view events, bool overlaps) {
+  void add_events(std::string_view events, bool overlaps, const LineSink& sink) {
     std::vector<std::string_view> lines;
     std::size_t first_new = 0;
     for_each_line(events, [&](std::string_view line) {
@@ -132,13 +131,12 @@ class Exporter {
       if (overlaps && line == last_event_) first_new = lines.size();
     });
     for (std::size_t i = first_new; goes_on_ && i < lines.size(); ++i) {
-      goes_on_ = sink_(fmt::format("{}{}}}", kEventPrefix, lines[i]));
+      goes_on_ = sink(fmt::format("{}{}}}", kEventPrefix, lines[i]));
     }
     if (!lines.empty()) last_event_ = lines.back();
   }
 
   const store::RunInfo& run_;
-  const LineSink& sink_;
   std::uint64_t index_ = 0;
   record::Chain chain_;
   std::string last_event_;
@@ -156,35 +154,77 @@ Status leave_out_secrets(store::RunInfo& run) {
 
 }  // namespace
 
-Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink, ExportSecrets secrets) {
+struct RunExport::State {
+  State(store::Store& s, store::RunInfo r) : store(s), run(std::move(r)), lines(run) {
+    query.count_max = kRecordsPerRead;
+    query.bytes_max = kBytesPerRead;
+    query.parts.events = query.parts.telemetry = query.parts.decisions = query.parts.packs = true;
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  store::Store& store;
+  const store::RunInfo run;
+  Exporter lines;
+  store::RecordQuery query;
+  bool has_header = false;
+
+  // True: the log goes on.
+  Result<bool> add_records(const LineSink& sink) {
+    const Result<std::vector<store::Record>> records = store.read_records(run.key, query);
+    if (!records) return records.error();
+    for (const store::Record& record : *records) {
+      if (record.pack && record.version() > run.version) return false;
+      if (Status added = lines.add(record, sink); !added) return added.error();
+    }
+    if (records->empty()) return false;
+    query.after_version = records->back().version();
+    return query.after_version < run.version;
+  }
+
+  Status end(const LineSink& sink) {
+    const auto certificate = store.find_document(kCertificateKind, certificate_document_id(run.key));
+    if (!certificate) return certificate.error();
+    if (*certificate) sink(fmt::format("{}{}}}", kCertificatePrefix, (*certificate)->body));
+    lines.end(sink);
+    return {};
+  }
+};
+
+RunExport::RunExport(std::unique_ptr<State> state) : state_(std::move(state)) {}
+RunExport::~RunExport() = default;
+RunExport::RunExport(RunExport&&) noexcept = default;
+RunExport& RunExport::operator=(RunExport&&) noexcept = default;
+
+Result<RunExport> RunExport::open(store::Store& store, const store::RunKey& key, ExportSecrets secrets) {
   Result<std::optional<store::RunInfo>> row = store.find_run(key);
   if (!row) return row.error();
   if (!*row)
     return Error{ErrorCode::kNotFound, "there is no such run", "run_id", "argus runs list shows what there is"};
-  store::RunInfo& run = **row;
   if (secrets == ExportSecrets::kLeftOut) {
-    if (Status left_out = leave_out_secrets(run); !left_out) return left_out;
+    if (Status left_out = leave_out_secrets(**row); !left_out) return left_out.error();
   }
-  if (!sink(header_line(run))) return {};
-  Exporter exporter(run, sink);
-  store::RecordQuery query;
-  query.count_max = kRecordsPerRead;
-  query.parts.events = query.parts.telemetry = query.parts.decisions = query.parts.packs = true;
-  while (query.after_version < run.version && exporter.goes_on()) {
-    const Result<std::vector<store::Record>> records = store.read_records(key, query);
-    if (!records) return records.error();
-    if (records->empty()) break;
-    for (const store::Record& record : *records) {
-      if (record.pack && record.version() > run.version) break;
-      if (Status added = exporter.add(record); !added) return added;
-    }
-    query.after_version = records->back().version();
+  return RunExport(std::make_unique<State>(store, std::move(**row)));
+}
+
+Result<bool> RunExport::next(const LineSink& sink) {
+  if (!std::exchange(state_->has_header, true) && !sink(header_line(state_->run))) return false;
+  const Result<bool> goes_on = state_->add_records(sink);
+  if (!goes_on) return goes_on.error();
+  if (!state_->lines.goes_on()) return false;
+  if (*goes_on) return true;
+  if (Status ended = state_->end(sink); !ended) return ended.error();
+  return false;
+}
+
+Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink, ExportSecrets secrets) {
+  Result<RunExport> lines = RunExport::open(store, key, secrets);
+  if (!lines) return lines.error();
+  while (true) {
+    const Result<bool> goes_on = lines->next(sink);
+    if (!goes_on) return goes_on.error();
+    if (!*goes_on) return {};
   }
-  const auto certificate = store.find_document(kCertificateKind, certificate_document_id(key));
-  if (!certificate) return certificate.error();
-  if (*certificate && exporter.goes_on()) sink(fmt::format("{}{}}}", kCertificatePrefix, (*certificate)->body));
-  exporter.end();
-  return {};
 }
 
 Error ExportReader::wrong(std::string_view what) const {
@@ -275,7 +315,9 @@ Status ExportReader::add_observation(std::string_view line) {
   chain_.add(*row);
   ++observations_;
   if (!keeps_chunks_) return {};
-  if (writer_.count() == record::kChunkObservations || writer_bytes_ > kChunkRowBytesMax) close_chunk();
+  if (writer_.count() == record::kChunkObservations || writer_bytes_ > kChunkRowBytesMax) {
+    if (Status closed = close_chunk(); !closed) return closed;
+  }
   o.message.text(wire::Text::kRunId).clear();
   writer_.add(o, *received_ms);
   writer_bytes_ += row->size();
@@ -288,12 +330,12 @@ Status ExportReader::add_end(std::string_view line) {
   return {};
 }
 
-void ExportReader::close_chunk() {
+Status ExportReader::close_chunk() {
   store::Chunk chunk;
-  chunk.from_version = chunks_.size();
-  chunk.version = chunks_.size() + 1;
+  chunk.from_version = chunks_.count();
+  chunk.version = chunks_.count() + 1;
   chunk.count = writer_.count();
-  chunk.first_index = chunks_.empty() ? 0 : chunks_.back().first_index + chunks_.back().count;
+  chunk.first_index = std::exchange(chunk_begin_, chunk_begin_ + chunk.count);
   chunk.min_step = writer_.min_step();
   chunk.max_step = writer_.max_step();
   chunk.events = std::exchange(events_, {});
@@ -301,8 +343,8 @@ void ExportReader::close_chunk() {
   chunk.telemetry = std::move(bytes.telemetry);
   chunk.decisions = std::move(bytes.decisions);
   chunk.rollup = std::move(bytes.rollup);
-  chunks_.push_back(std::move(chunk));
   writer_bytes_ = 0;
+  return chunks_.add(chunk);
 }
 
 Status ExportReader::finish() {
@@ -318,11 +360,15 @@ Status ExportReader::finish() {
 Status ExportReader::store_in(store::Store& store, std::string_view owner) {
   if (!owner.empty()) run_.owner = owner;
   run_.key = store::run_key(run_.owner, run_.run_id);
-  std::vector<store::Pack> packs;
-  if (writer_.count() > 0 || chunks_.empty()) close_chunk();
-  if (!events_.empty()) chunks_.back().events += std::exchange(events_, {});
-  run_.version = run_.compacted = chunks_.size();
-  if (Status kept = store.insert_run(run_, chunks_, packs); !kept) return kept;
+  if (writer_.count() > 0 || chunks_.count() == 0) {
+    if (Status closed = close_chunk(); !closed) return closed;
+  }
+  if (!events_.empty()) {
+    if (Status added = chunks_.append_events(std::exchange(events_, {})); !added) return added;
+  }
+  run_.version = run_.compacted = chunks_.count();
+  const store::ChunkSource source{chunks_.count(), [this](std::size_t i) { return chunks_.read(i); }};
+  if (Status kept = store.insert_run(run_, source, {}); !kept) return kept;
   if (certificate_.empty()) return {};
   const Result<bool> put =
       store.put_document({std::string(kCertificateKind), certificate_document_id(run_.key), 0, certificate_});

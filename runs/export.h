@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "base/result.h"
 #include "record/chain.h"
 #include "record/chunk.h"
+#include "runs/chunk_file.h"
 #include "store/store.h"
 
 namespace argus::runs {
@@ -28,14 +30,34 @@ enum class ExportSecrets : std::uint8_t {
   kLeftOut,  ///< not the hash of the intervention secret, nor the idempotency key: for who may only read
 };
 
-/// Streams the run as it stood when the call began, whatever is appended or compacted meanwhile: memory for one record
-/// of the log. Blocking. kNotFound when there is none.
+/// A run's lines as it stood when the export was opened, whatever is appended or compacted meanwhile: memory for a
+/// record of the log. Not thread-safe.
+class RunExport {
+ public:
+  /// Blocking. kNotFound when there is no such run.
+  static Result<RunExport> open(store::Store& store, const store::RunKey& key,
+                                ExportSecrets secrets = ExportSecrets::kKept);
+  ~RunExport();
+  RunExport(RunExport&&) noexcept;
+  RunExport& operator=(RunExport&&) noexcept;
+
+  /// Gives the next lines to `sink`: a few hundred kilobytes, or one record that is larger. False: those were the last,
+  /// or `sink` wanted no more. Blocking.
+  Result<bool> next(const LineSink& sink);
+
+ private:
+  struct State;
+  explicit RunExport(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// All lines in one call.
 Status export_run(store::Store& store, const store::RunKey& key, const LineSink& sink,
                   ExportSecrets secrets = ExportSecrets::kKept);
 
 /// Reads an export line by line, in order, and holds it against itself: rows must continue the chain, steps and answers
-/// must be what the rows say, the last line must state the count and the end of the chain. Not thread-safe. Memory: the
-/// chunks made so far (compressed), unless `keeps_chunks` is false.
+/// must be what the rows say, the last line must state the count and the end of the chain. Not thread-safe. Memory: one
+/// chunk; those made so far lie in a temporary file, unless `keeps_chunks` is false.
 class ExportReader {
  public:
   explicit ExportReader(bool keeps_chunks) : keeps_chunks_(keeps_chunks) {}
@@ -59,7 +81,7 @@ class ExportReader {
   Status add_header(std::string_view line);
   Status add_observation(std::string_view line);
   Status add_end(std::string_view line);
-  void close_chunk();
+  Status close_chunk();
   Error wrong(std::string_view what) const;
 
   bool keeps_chunks_;
@@ -73,7 +95,8 @@ class ExportReader {
   record::ChunkWriter writer_;
   std::size_t writer_bytes_ = 0;
   std::string events_;
-  std::vector<store::Chunk> chunks_;
+  std::uint64_t chunk_begin_ = 0;  // index of the first observation in the chunk in the making
+  ChunkFile chunks_;
 };
 
 }  // namespace argus::runs

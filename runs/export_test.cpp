@@ -70,6 +70,18 @@ TEST(Export, ComesBackAsItWas) {
   }
 }
 
+TEST(Export, OfManyChunksComesBackWhole) {
+  KeptRun run(46);
+  run.observe(11'000);
+  run.observe(50, 10, 40.0);
+  ASSERT_TRUE(run.service().complete("local", {.run_id = "run"}));
+  TempStore other;
+  const Status imported = import(exported(run.store(), run.key()), other.store());
+  ASSERT_TRUE(imported) << imported.error().message;
+  expect_sound(other.store(), run.key());
+  EXPECT_EQ(exported(other.store(), run.key()).back(), exported(run.store(), run.key()).back());
+}
+
 TEST(Export, AnUnfinishedRunGoesOnWhereItStood) {
   MessageSource source({.run_id = "run", .seed = 41});
   KeptRun first(1);

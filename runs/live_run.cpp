@@ -65,7 +65,7 @@ class CatchUp {
     ++next_;
     if (o.reset_before && !reset_applied_) state_.engine.reset(o.reset_step);
     reset_applied_ = false;
-    state_.engine.observe(o.message.view());
+    feed_kept(state_.engine, o);
   }
 
   RunState& state_;
@@ -153,6 +153,18 @@ Status begin_new(LiveRun& live) {
 }
 
 }  // namespace
+
+const engine::Decision& feed_kept(engine::Engine& engine, const record::Observation& observation) {
+  const engine::Step step = observation.message.view();
+  const engine::Decision& decision = engine.observe(step);
+  if (decision.reception != engine::Reception::kDuplicate ||
+      observation.decision.reception == engine::Reception::kLate) {
+    return decision;
+  }
+  // Kept and judged although its number was known: the client had begun to count again.
+  engine.restart_sequence();
+  return engine.observe(step);
+}
 
 Status load_run(store::Store& store, LiveRun& live) {
   RunState& state = live.state;

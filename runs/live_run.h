@@ -40,6 +40,10 @@ inline constexpr std::size_t kRecentBytesMax = 8 << 10;
 /// error the run is left not loaded.
 Status load_run(store::Store& store, LiveRun& live);
 
+/// Feeds an observation that was kept to an engine that stands where the log stood before it: the engine comes to stand
+/// where it stood after it. Returns the engine's decision.
+const engine::Decision& feed_kept(engine::Engine& engine, const record::Observation& observation);
+
 /// The state of the engine as a snapshot's bytes (docs/formats/snapshot.md).
 std::string write_snapshot(const RunState& state);
 

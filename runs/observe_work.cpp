@@ -23,6 +23,11 @@ void withhold_advice(engine::Decision& d) {
   d.proactive_anchor = false;
 }
 
+// Whether this is the one answer of its recommendation that makes a client act (wire.md, "Which fields").
+bool is_to_act_on(const engine::Decision& d) {
+  return d.lr_factor || d.reset_optimizer || d.action == engine::Action::kPause;
+}
+
 }  // namespace
 
 void ObserveWork::begin(std::span<const wire::StepMessage> steps, bool is_pack, AnswerForm form,
@@ -51,13 +56,15 @@ void ObserveWork::start(const LiveRun& live, const WorkContext& context) {
   elapsed_ms_ = state_.head.observed_ms == 0 ? 0 : std::max<std::int64_t>(0, now_ms_ - state_.head.observed_ms);
   pressure_before_ = state_.info.pressure;
   first_index_ = state_.info.observations;
-  stored_ = duplicates_ = 0;
+  stored_ = duplicates_ = late_ = 0;
   rows_.clear();
   events_.clear();
   answers_.clear();
   bounds_.clear();
   stored_rows_.clear();
   stored_rows_read_ = false;
+  known_seqs_.reset();
+  acting_.reset();
   own_index_.clear();
   recent_index_.clear();
   stored_index_.clear();
@@ -93,8 +100,7 @@ ObserveWork::Taken ObserveWork::take(std::size_t at, LiveRun& live, const WorkCo
   return Taken::kDone;
 }
 
-// The engine's memory of what was applied is bounded; the log's is not. What the log has is answered as it was then;
-// what it has not was never acknowledged, and is kept as a late arrival.
+// The engine's memory of what was applied is bounded; the log's is not. What the log has is answered as it was then.
 ObserveWork::Taken ObserveWork::repeat(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block) {
   const wire::StepMessage& message = steps_[at].message;
   std::optional<record::Observation> kept = own_index_.find(rows_, message);
@@ -110,13 +116,37 @@ ObserveWork::Taken ObserveWork::repeat(std::size_t at, LiveRun& live, const Work
     stored_rows_read_ = true;
   }
   if (!kept) kept = stored_index_.find(stored_rows_, message);
-  if (!kept) {
-    keep(at, engine::Reception::kLate);
-    return Taken::kDone;
-  }
+  if (!kept) return keep_unknown(at, live, context, may_block);
   ++duplicates_;
   kept->message.text(wire::Text::kRunId) = state_.info.run_id;
   answer(at, kept->message, kept->decision);
+  return Taken::kDone;
+}
+
+// It was never acknowledged. Either a late arrival, or a client that lost its state and began to count again: then its
+// number was given to another step, or stands below the newest although its step stands above.
+ObserveWork::Taken ObserveWork::keep_unknown(std::size_t at, const LiveRun& live, const WorkContext& context,
+                                             bool may_block) {
+  const engine::Step& step = steps_[at].message.head;
+  bool counts_again = step.seq.has_value() && step.step > state_.info.last_step;
+  if (step.seq && !counts_again) {
+    if (!known_seqs_) {
+      if (!may_block) return Taken::kBlocking;
+      Result<std::vector<std::uint64_t>> known = read_known_seqs(context.store, live.state.info.key, steps());
+      if (!known) {
+        error = known.error();
+        return Taken::kFailed;
+      }
+      known_seqs_ = std::move(*known);
+    }
+    counts_again = std::binary_search(known_seqs_->begin(), known_seqs_->end(), *step.seq);
+  }
+  if (!counts_again) {
+    keep(at, engine::Reception::kLate);
+    return Taken::kDone;
+  }
+  state_.engine.restart_sequence();
+  keep(at, state_.engine.observe(steps_[at].message.view()).reception);
   return Taken::kDone;
 }
 
@@ -130,6 +160,7 @@ void ObserveWork::keep(std::size_t at, engine::Reception reception) {
   if (reception == engine::Reception::kLate) {
     withhold_advice(o.decision);
     ++state_.head.late;
+    ++late_;
   } else {
     write_transitions(place, before_, o.decision, o.message, events_);
     before_ = o.decision;
@@ -192,10 +223,36 @@ void ObserveWork::count(const engine::Decision& decision, const wire::StepMessag
 
 void ObserveWork::answer(std::size_t at, const wire::StepMessage& message, const engine::Decision& decision) {
   const bool is_newest = at + 1 == size_;
-  if (is_newest) result_.newest = decision;
-  if (!is_newest && form_ == AnswerForm::kLast) return;
+  if (!is_newest && form_ == AnswerForm::kLast) {
+    if (is_to_act_on(decision)) acting_ = decision;
+    return;
+  }
   bounds_.push_back(answers_.size());
+  if (acting_) {
+    result_.newest = decision;
+    carry_into(result_.newest);
+    return wire::write_answer({&message, &result_.newest}, answers_);
+  }
+  if (is_newest) result_.newest = decision;
   wire::write_answer({&message, &decision}, answers_);
+}
+
+// Who is given the newest answer alone must not miss what an earlier step of the pack asked for, in the one answer that
+// does, as long as that still stands. The same pack sent again is answered from the log by the same rule.
+void ObserveWork::carry_into(engine::Decision& newest) const {
+  const auto& asked = acting_->recommendation;
+  const auto& now = newest.recommendation;
+  using engine::LoopState;
+  const bool stands =
+      asked && now && asked->id == now->id &&
+      (now->state == LoopState::kProposed || now->state == LoopState::kApplied || now->state == LoopState::kWatching);
+  const bool is_commanded = newest.action == engine::Action::kStop || newest.action == engine::Action::kPause;
+  if (!stands || is_commanded || newest.reception == engine::Reception::kLate) return;
+  const bool has_action = acting_->action == engine::Action::kSetLr || acting_->action == engine::Action::kPause;
+  if (has_action) newest.action = acting_->action;
+  newest.lr_factor = acting_->lr_factor;
+  newest.reset_optimizer = acting_->reset_optimizer;
+  newest.suggested_lr = acting_->suggested_lr;
 }
 
 void ObserveWork::finish() {
@@ -241,7 +298,7 @@ Committed ObserveWork::adopt(LiveRun& live) {
   } else {
     live.recent.clear();
   }
-  return {live.state.info, events_, pressure_before_, stored_, duplicates_};
+  return {live.state.info, events_, pressure_before_, stored_, duplicates_, late_};
 }
 
 void ObserveWork::report(const Status& outcome) {

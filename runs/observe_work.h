@@ -1,6 +1,7 @@
 // A pack, or a single step: judged on a copy of the run, answered, and put into rows.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,6 +34,8 @@ class ObserveWork final : public Work {
 
   void start(const LiveRun& live, const WorkContext& context);
   Taken take(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block);
+  Taken keep_unknown(std::size_t at, const LiveRun& live, const WorkContext& context, bool may_block);
+  void carry_into(engine::Decision& newest) const;
   Taken repeat(std::size_t at, LiveRun& live, const WorkContext& context, bool may_block);
   void keep(std::size_t at, engine::Reception reception);
   void settle_segment(const EventPlace& place, record::Observation& o);
@@ -50,18 +53,20 @@ class ObserveWork final : public Work {
   RunService::ObserveDone done_;
 
   RunState state_;
-  engine::Decision before_;  // the newest decision of the run, to see transitions against
+  std::optional<engine::Decision> acting_;  // the newest that a client is to act on, before the last step's
+  engine::Decision before_;                 // the newest decision of the run, to see transitions against
   record::PackWriter pack_;
   std::string rows_, events_;
   std::string stored_rows_;  // of the log, the same as steps sent here; read when first needed
   bool stored_rows_read_ = false;
+  std::optional<std::vector<std::uint64_t>> known_seqs_;  // of the steps sent here, those that the log has
   RowIndex own_index_, recent_index_, stored_index_;
   std::string answers_;              // objects one behind the other
   std::vector<std::size_t> bounds_;  // where each begins
   std::int64_t now_ms_ = 0;
   std::int64_t elapsed_ms_ = 0;  // since the observation before, for the time at each pressure
   int pressure_before_ = 0;
-  std::uint32_t stored_ = 0, duplicates_ = 0;
+  std::uint32_t stored_ = 0, duplicates_ = 0, late_ = 0;
   std::uint64_t first_index_ = 0;
   Observed result_;
 };

@@ -37,7 +37,7 @@ class RetentionTest : public ::testing::Test {
     pack.version = 1;
     pack.count = 1;
     pack.body.assign(bytes, 'x');
-    EXPECT_TRUE(store_.insert_run(run, {}, {&pack, 1}));
+    EXPECT_TRUE(store_.insert_run(run, store::source_of({}), {&pack, 1}));
     return run.key;
   }
   std::set<std::string> left() {

@@ -17,14 +17,16 @@ constexpr std::size_t kRecordsPerRead = 64;
 std::uint64_t identity(const wire::StepMessage& message) {
   const engine::Step& h = message.head;
   if (!h.seq) return h.content_hash ^ static_cast<std::uint64_t>(h.step) * 0x9E3779B97F4A7C15u;
-  return *h.seq * 0xD6E8FEB86659FD93u ^ h.segment.value_or(0);
+  return (*h.seq * 0xD6E8FEB86659FD93u ^ h.segment.value_or(0)) +
+         static_cast<std::uint64_t>(h.step) * 0x9E3779B97F4A7C15u;
 }
 
 }  // namespace
 
 bool is_same_observation(const wire::StepMessage& a, const wire::StepMessage& b) {
   if (a.head.seq || b.head.seq) {
-    return a.head.seq == b.head.seq && a.head.segment.value_or(0) == b.head.segment.value_or(0);
+    return a.head.seq == b.head.seq && a.head.step == b.head.step &&
+           a.head.segment.value_or(0) == b.head.segment.value_or(0);
   }
   return a.head.step == b.head.step && a.head.content_hash == b.head.content_hash;
 }
@@ -79,6 +81,43 @@ Result<std::string> read_same_rows(store::Store& store, const store::RunKey& key
     if (records->empty()) return rows;
     query.after_version = records->back().version();
   }
+}
+
+Result<std::vector<std::uint64_t>> read_known_seqs(store::Store& store, const store::RunKey& key,
+                                                   std::span<const record::Observation> steps) {
+  std::unordered_set<std::uint64_t> wanted;
+  for (const record::Observation& o : steps) {
+    if (o.message.head.seq) wanted.insert(*o.message.head.seq);
+  }
+  std::vector<std::uint64_t> known;
+  const auto take = [&](std::uint64_t seq) {
+    if (wanted.erase(seq) == 1) known.push_back(seq);
+  };
+  store::RecordQuery query;
+  query.count_max = kRecordsPerRead;
+  query.parts.telemetry = query.parts.packs = true;
+  while (!wanted.empty()) {
+    const Result<std::vector<store::Record>> records = store.read_records(key, query);
+    if (!records) return records.error();
+    if (records->empty()) break;
+    for (const store::Record& record : *records) {
+      if (record.chunk && record.chunk->count > 0) {
+        const Result<std::vector<std::int64_t>> seqs = record::read_seqs(record.chunk->telemetry);
+        if (!seqs) return seqs.error();
+        for (const std::int64_t seq : *seqs) take(static_cast<std::uint64_t>(seq));
+      } else if (record.pack && record.pack->count > 0) {
+        const Status read =
+            record::read_pack(record.pack->body, [&](std::string_view, const record::Observation& o, std::int64_t) {
+              if (o.message.head.seq) take(*o.message.head.seq);
+              return true;
+            });
+        if (!read) return read.error();
+      }
+    }
+    query.after_version = records->back().version();
+  }
+  std::sort(known.begin(), known.end());
+  return known;
 }
 
 }  // namespace argus::runs

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/result.h"
 #include "record/observation.h"
@@ -15,7 +16,8 @@
 namespace argus::runs {
 
 /// The same observation, as wire.md's "Ordering" says: the same (segment, seq) when the client numbers its
-/// observations, else the same content at the same step.
+/// observations, else the same content at the same step. A resend keeps its step: the same number at another step is a
+/// client that began to count again.
 bool is_same_observation(const wire::StepMessage& a, const wire::StepMessage& b);
 
 /// An index over rows that only grow. Each row is read once; the newest of several equal ones is found.
@@ -34,5 +36,9 @@ class RowIndex {
 /// records that hold those step numbers.
 Result<std::string> read_same_rows(store::Store& store, const store::RunKey& key,
                                    std::span<const record::Observation> steps);
+
+/// Those sequence numbers of `steps` that the log has at any step, sorted. Blocking; reads the whole log's numbers.
+Result<std::vector<std::uint64_t>> read_known_seqs(store::Store& store, const store::RunKey& key,
+                                                   std::span<const record::Observation> steps);
 
 }  // namespace argus::runs

@@ -9,6 +9,7 @@
 #include "runs/change_work.h"
 #include "runs/complete_run.h"
 #include "runs/observe_work.h"
+#include "runs/retention.h"
 #include "runs/scheduler.h"
 #include "runs/timeline.h"
 #include "wire/words.h"
@@ -148,6 +149,8 @@ Result<Registered> RunService::register_run(std::string_view owner, const Regist
 
 Status RunService::heartbeat(std::string_view owner, std::string_view run_id, store::RunStatus status) {
   return impl_->change_existing(owner, run_id, false, [status](Change& c) -> Result<bool> {
+    // A heartbeat that was overtaken by the run's end does not bring it back; a step does.
+    if (status == store::RunStatus::kRunning && c.info.status != store::RunStatus::kRunning) return false;
     c.info.status = status;
     return true;
   });
@@ -233,12 +236,9 @@ Result<std::optional<std::string>> RunService::certificate(std::string_view owne
 
 Result<bool> RunService::remove(std::string_view owner, std::string_view run_id) {
   const store::RunKey key = store::run_key(owner, run_id);
-  Result<bool> deleted = impl_->context.store.delete_run(key);
+  Result<bool> deleted = delete_run_with_documents(impl_->context.store, key);
   impl_->scheduler.forget(key);
-  if (!deleted || !*deleted) return deleted;
-  Result<bool> certificate = impl_->context.store.delete_document(kCertificateKind, certificate_document_id(key));
-  if (!certificate) return certificate.error();
-  return true;
+  return deleted;
 }
 
 void RunService::drain() { impl_->scheduler.drain(); }

@@ -63,8 +63,11 @@ struct Committed {
   store::RunInfo run;  ///< the row as it is now
   std::string events;  ///< timeline events of this append, one JSON object a line
   int pressure_before = 0;
-  std::uint32_t observations = 0;  ///< added by it
+  std::uint32_t observations = 0;  ///< added by it, late arrivals included
   std::uint32_t duplicates = 0;    ///< acknowledged again
+  std::uint32_t late = 0;          ///< late arrivals among the observations
+  std::uint32_t conflicts = 0;     ///< tries that lost to another process before this one
+  std::int64_t append_ms = 0;      ///< from handing it to the store until it was durable
 };
 
 struct RunServiceOptions {

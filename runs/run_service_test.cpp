@@ -12,6 +12,9 @@
 #include <thread>
 #include <vector>
 
+#include "runs/compactor.h"
+#include "runs/complete_run.h"
+#include "runs/retention.h"
 #include "runs/signing_key.h"
 #include "runs/testing/log_audit.h"
 #include "runs/testing/message_source.h"
@@ -171,6 +174,10 @@ TEST_F(RunServiceTest, KeepsALateArrivalWithoutFeedingTheEngine) {
   ASSERT_TRUE(late) << late.error().message;
   EXPECT_EQ(late->stored, 10u);
   EXPECT_EQ(late->newest.reception, engine::Reception::kLate);
+  {
+    const std::lock_guard lock(committed_mutex_);
+    EXPECT_EQ(committed_.back().late, 10u);
+  }
   EXPECT_EQ(observe({steps.begin() + 10, steps.begin() + 20})->stored, 0u);
   EXPECT_EQ(row().last_step, 29);
   expect_sound(30);
@@ -194,6 +201,121 @@ TEST_F(RunServiceTest, AcknowledgesAnOldResendOfACompactedLog) {
   EXPECT_GT(row().compacted, 0u);
   EXPECT_EQ(observe(first)->answer, answer);
   expect_sound(101 * 64);
+}
+
+// A trainer that died is started again from its checkpoint, under the same run id, and counts from 0.
+TEST_F(RunServiceTest, LosesNoStepOfAProcessThatCountsFromZeroAgain) {
+  for (const std::int64_t resumed_at : {5000, 4000, 5100, 2}) {
+    const std::string run = "resumed-" + std::to_string(resumed_at);
+    MessageSource source({.run_id = run});
+    for (int i = 0; i < 50; ++i) ASSERT_TRUE(observe(source.next_pack(100)));
+    restart();
+    source.rewind_to(resumed_at);
+    source.count_again();
+    const std::vector<wire::StepMessage> first = source.next_pack(100);
+    const Result<Observed> answer = observe(first);
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->stored, 100u);
+    EXPECT_NE(answer->newest.reception, engine::Reception::kLate) << "judged, not only kept";
+    EXPECT_EQ(row(run).last_step, resumed_at + 99);
+    EXPECT_EQ(observe(first)->stored, 0u) << "its own resends are known";
+    restart({.snapshot_every = 1'000'000});
+    const std::vector<wire::StepMessage> second = source.next_pack(100);
+    EXPECT_EQ(observe(second)->stored, 100u);
+    EXPECT_EQ(observe(second)->answer, observe(second)->answer);
+    EXPECT_EQ(observe(first)->stored, 0u);
+    expect_sound(5200, run);
+  }
+}
+
+TEST_F(RunServiceTest, TakesAResendThatLostItsSamplesForOne) {
+  MessageSource source({.samples = 8});
+  std::vector<wire::StepMessage> pack = source.next_pack(32);
+  const std::string answer = observe(pack)->answer;
+  for (wire::StepMessage& m : pack) {
+    for (auto& samples : m.samples) samples.clear();
+    m.sample_ids.clear();
+    m.head.content_hash = wire::content_hash(m);
+  }
+  const Result<Observed> again = observe(pack);
+  EXPECT_EQ(again->stored, 0u);
+  EXPECT_EQ(again->answer, answer);
+  expect_sound(32);
+}
+
+// The one answer that asks for a lower rate may be any of the pack's.
+TEST_F(RunServiceTest, TheNewestAnswerAloneCarriesWhatAnEarlierStepAskedFor) {
+  const auto run_of = [](const std::string& id) {
+    MessageSource source({.run_id = id});
+    std::vector<wire::StepMessage> steps = source.next_pack(400);
+    for (int i = 0; i < 80; ++i) steps.push_back(source.next(40.0));
+    for (wire::StepMessage& m : steps) {
+      m.head.mode = engine::ControlMode::kAuto;
+      m.head.content_hash = wire::content_hash(m);
+    }
+    return steps;
+  };
+  const auto acts = [](const json& answer) {
+    return !answer["lr_factor"].is_null() || !answer["reset_optimizer"].is_null() || answer["action"] == "PAUSE";
+  };
+  const std::vector<wire::StepMessage> steps = run_of("all");
+  std::vector<json> asked;
+  for (std::size_t i = 0; i < steps.size(); i += 16) {
+    const Result<Observed> answer =
+        observe({steps.begin() + static_cast<std::ptrdiff_t>(i), steps.begin() + static_cast<std::ptrdiff_t>(i) + 16});
+    const json object = json::parse(answer->answer);
+    for (const json& each : object["steps"]) {
+      if (acts(each)) asked.push_back(each);
+    }
+  }
+  ASSERT_FALSE(asked.empty()) << "the run must ask for something";
+  const std::vector<wire::StepMessage> same = run_of("last");
+  std::vector<json> heard;
+  for (std::size_t i = 0; i < same.size(); i += 16) {
+    const std::vector<wire::StepMessage> pack(same.begin() + static_cast<std::ptrdiff_t>(i),
+                                              same.begin() + static_cast<std::ptrdiff_t>(i) + 16);
+    const std::string answer = observe(pack, true, AnswerForm::kLast)->answer;
+    EXPECT_EQ(observe(pack, true, AnswerForm::kLast)->answer, answer);
+    if (acts(json::parse(answer))) heard.push_back(json::parse(answer));
+  }
+  ASSERT_EQ(heard.size(), asked.size());
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    for (const char* field : {"lr_factor", "reset_optimizer"}) EXPECT_EQ(heard[i][field], asked[i][field]);
+    EXPECT_EQ(heard[i]["recommendation"]["id"], asked[i]["recommendation"]["id"]);
+  }
+  expect_sound(480, "last");
+}
+
+TEST_F(RunServiceTest, CompactsTheWholeBacklogWithoutAnotherRequest) {
+  MessageSource source({});
+  for (int i = 0; i < 60; ++i) ASSERT_TRUE(observe(source.next_pack(1000)));
+  const auto in_packs = [&] {
+    store::RecordQuery query;
+    query.after_version = row().compacted;
+    std::uint64_t observations = 0;
+    const auto records = store_->read_records(row().key, query);
+    for (const store::Record& record : *records) observations += record.pack ? record.pack->count : 0;
+    return observations;
+  };
+  while (in_packs() >= 4096) std::this_thread::yield();
+  ASSERT_TRUE(service_->complete("local", {.run_id = "run"}));
+  while (in_packs() > 0) std::this_thread::yield();
+  expect_sound(60'000);
+}
+
+TEST_F(RunServiceTest, CompactsWhatAKilledProcessLeftIdle) {
+  MessageSource source({});
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(observe(source.next_pack(10)));
+  service_.reset();
+  const auto always = [] { return true; };
+  EXPECT_EQ(*compact_idle(*store_, clock_, 3'600'000, always), 0u) << "it may go on at any moment";
+  clock_.wall += 3'600'001;
+  EXPECT_EQ(*compact_idle(*store_, clock_, 3'600'000, [] { return false; }), 0u);
+  EXPECT_EQ(*compact_idle(*store_, clock_, 3'600'000, always), 1u);
+  EXPECT_EQ(*compact_idle(*store_, clock_, 3'600'000, always), 0u);
+  start();
+  ASSERT_TRUE(observe(source.next_pack(10)));
+  expect_sound(410);
 }
 
 TEST_F(RunServiceTest, BeginsASegmentAtARewindAndAtAReset) {
@@ -361,6 +483,18 @@ TEST_F(RunServiceTest, SignsOneCertificateForWhatItSaw) {
   EXPECT_EQ(json::parse(*service_->complete("local", {.run_id = "run"}))["observations"], 210);
 }
 
+TEST_F(RunServiceTest, AHeartbeatThatComesAfterTheEndDoesNotReviveTheRun) {
+  MessageSource source({});
+  ASSERT_TRUE(observe(source.next_pack(4)));
+  ASSERT_TRUE(service_->complete("local", {.run_id = "run"}));
+  ASSERT_TRUE(service_->heartbeat("local", "run", store::RunStatus::kRunning));
+  EXPECT_EQ(row().status, store::RunStatus::kCompleted);
+  ASSERT_TRUE(observe(source.next_pack(4)));
+  EXPECT_EQ(row().status, store::RunStatus::kRunning);
+  ASSERT_TRUE(service_->heartbeat("local", "run", store::RunStatus::kFailed));
+  EXPECT_EQ(row().status, store::RunStatus::kFailed);
+}
+
 TEST_F(RunServiceTest, CountsTimeAtEachPressureThroughClockJumps) {
   MessageSource source({});
   ASSERT_TRUE(observe(source.next_pack(4)));
@@ -376,8 +510,13 @@ TEST_F(RunServiceTest, CountsTimeAtEachPressureThroughClockJumps) {
 TEST_F(RunServiceTest, ForgetsARemovedRun) {
   MessageSource source({});
   ASSERT_TRUE(observe(source.next_pack(40)));
+  ASSERT_TRUE(service_->complete("local", {.run_id = "run"}));
+  const std::string id = certificate_document_id(row().key);
+  ASSERT_TRUE(*store_->put_document({std::string(kAlertMarkKind), id + ".hook.2", 0, "sent"}));
   EXPECT_TRUE(*service_->remove("local", "run"));
   EXPECT_FALSE(*service_->remove("local", "run"));
+  EXPECT_FALSE(*service_->certificate("local", "run"));
+  EXPECT_TRUE(store_->list_documents(kAlertMarkKind, "", 10)->empty());
   MessageSource again({});
   EXPECT_EQ(observe(again.next_pack(40))->stored, 40u);
   expect_sound(40);

@@ -1,6 +1,7 @@
 #include "runs/scheduler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -65,7 +66,8 @@ struct Scheduler::Impl {
 
   std::mutex idle_mutex;
   std::condition_variable idle;
-  std::size_t under_way = 0;  // guarded by idle_mutex
+  std::size_t under_way = 0;     // guarded by idle_mutex
+  std::atomic<int> closing = 0;  // who waits for nothing to be under way; no compaction is begun meanwhile
 
   std::unique_ptr<Background> threads;  // last: its threads use all of the above
 
@@ -94,7 +96,9 @@ struct Scheduler::Impl {
   void let_go(const EntryPtr& entry);
 
   void step(const EntryPtr& entry, const WorkPtr& work, int conflicts, bool may_block);
-  void appended(const EntryPtr& entry, const WorkPtr& work, int conflicts, const Result<store::AppendOutcome>& outcome);
+  void append(const EntryPtr& entry, const WorkPtr& work, int conflicts);
+  void appended(const EntryPtr& entry, const WorkPtr& work, int conflicts, std::int64_t begun_ms,
+                const Result<store::AppendOutcome>& outcome);
   void conclude(const EntryPtr& entry, const WorkPtr& work, const Status& outcome);
   void next(const EntryPtr& entry);
   void snapshot_if_due(LiveRun& live);
@@ -166,17 +170,23 @@ void Scheduler::Impl::step(const EntryPtr& entry, const WorkPtr& work, int confl
     case WorkNext::kBlocking:
       return block();
     case WorkNext::kAnswered:
+      compact_if_due(entry);  // a compaction that ended may have left packs for another
       return conclude(entry, work, {});
     case WorkNext::kRefused:
       return conclude(entry, work, work->error);
     case WorkNext::kAppend:
-      break;
+      return append(entry, work, conflicts);
   }
-  context.store.append(std::move(work->append),
-                       [=, this](Result<store::AppendOutcome> outcome) { appended(entry, work, conflicts, outcome); });
 }
 
-void Scheduler::Impl::appended(const EntryPtr& entry, const WorkPtr& work, int conflicts,
+void Scheduler::Impl::append(const EntryPtr& entry, const WorkPtr& work, int conflicts) {
+  const std::int64_t begun_ms = context.clock.steady_ms();
+  context.store.append(std::move(work->append), [=, this](Result<store::AppendOutcome> outcome) {
+    appended(entry, work, conflicts, begun_ms, outcome);
+  });
+}
+
+void Scheduler::Impl::appended(const EntryPtr& entry, const WorkPtr& work, int conflicts, std::int64_t begun_ms,
                                const Result<store::AppendOutcome>& outcome) {
   LiveRun& live = entry->live;
   if (!outcome) {
@@ -196,7 +206,9 @@ void Scheduler::Impl::appended(const EntryPtr& entry, const WorkPtr& work, int c
       step(entry, work, conflicts + 1, true);
     });
   }
-  const Committed committed = work->adopt(live);
+  Committed committed = work->adopt(live);
+  committed.conflicts = static_cast<std::uint32_t>(conflicts);
+  committed.append_ms = context.clock.steady_ms() - begun_ms;
   if (options.on_committed) options.on_committed(committed);
   compact_if_due(entry);
   conclude(entry, work, {});
@@ -223,13 +235,13 @@ void Scheduler::Impl::next(const EntryPtr& entry) {
   in_background([=, this] { step(entry, work, 0, true); });
 }
 
+// Each compaction that ends asks again, until less than a chunk is left; of a run that ended, nothing.
 void Scheduler::Impl::compact_if_due(const EntryPtr& entry) {
   LiveRun& live = entry->live;
+  if (!live.loaded || live.compacting || closing > 0) return;
   const std::uint64_t observations = live.state.info.observations;
-  if (live.compacting || observations < live.compacted_observations + options.compact_every ||
-      observations < live.compact_again_at) {
-    return;
-  }
+  const std::uint64_t due = live.state.info.status == store::RunStatus::kRunning ? options.compact_every : 1;
+  if (observations < live.compacted_observations + due || observations < live.compact_again_at) return;
   live.compacting = true;
   begin_one();
   in_background(
@@ -277,7 +289,10 @@ void Scheduler::Impl::compact(const EntryPtr& entry, const store::RunKey& key, s
 Scheduler::Scheduler(const WorkContext& context, const RunServiceOptions& options)
     : impl_(std::make_unique<Impl>(context, options)) {}
 
-Scheduler::~Scheduler() { impl_->wait_idle(); }
+Scheduler::~Scheduler() {
+  ++impl_->closing;
+  impl_->wait_idle();
+}
 
 void Scheduler::submit(std::string_view owner, std::string_view run_id, std::shared_ptr<Work> work) {
   impl_->begin_one();
@@ -323,7 +338,9 @@ void Scheduler::forget(const store::RunKey& key) {
 }
 
 void Scheduler::drain() {
+  ++impl_->closing;
   impl_->wait_idle();
+  --impl_->closing;
   std::vector<Impl::EntryPtr> all;
   {
     const std::lock_guard lock(impl_->table_mutex);

@@ -33,7 +33,14 @@ class EventStream {
   virtual ~EventStream() = default;
   /// Queues bytes. False: the client is gone, or takes them too slowly (its queue passed 1 MiB) and is cut off.
   virtual bool write(std::string bytes) = 0;
+  /// Queues bytes whatever waits already, and calls `sent` once, on an I/O thread, when the client has taken all that
+  /// waited; it must not block. A client that goes away first is never reported sent, and lets go of `sent`. False: it
+  /// is gone already. For one writer that goes on only when it was called.
+  virtual bool write_then(std::string bytes, std::function<void()> sent) = 0;
+  /// What was written is sent first.
   virtual void close() = 0;
+  /// Ends at once, so that the client sees that something is missing (of a chunked response only).
+  virtual void cut() = 0;
   /// Called once, on any thread, when the client is gone or the stream was closed. Set before the first write.
   virtual void on_closed(std::function<void()> closed) = 0;
 };
@@ -44,6 +51,8 @@ struct HttpResponse {
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;  ///< others; never Content-Length or Connection
   bool close = false;                                        ///< ends the connection after it
+  /// A stream whose end is told from its breaking off: by chunked encoding, where the client's HTTP has it.
+  bool is_chunked = false;
   /// When set, headers go out at once and the stream is handed over; `body` is ignored.
   std::function<void(std::shared_ptr<EventStream>)> stream;
 };

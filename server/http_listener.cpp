@@ -37,6 +37,7 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_t
 constexpr std::size_t kTargetBytesMax = 8192;
 constexpr std::size_t kReadBytes = std::size_t{64} << 10;
 constexpr std::size_t kStreamBytesMax = std::size_t{1} << 20;
+constexpr std::size_t kFlushBytesMax = std::size_t{256} << 10;
 constexpr std::size_t kBodyBytesPerSecond = 1024;
 constexpr std::size_t kRefusedAtOnceMax = 256;  // connections beyond the limit that are still told so
 constexpr auto kLookAtDeadlinesEvery = milliseconds(500);
@@ -189,13 +190,14 @@ std::optional<HttpResponse> response_to(const error_code& ec) {
   return std::nullopt;
 }
 
-std::string head_of(const HttpResponse& response, bool keep_alive, bool is_stream) {
+std::string head_of(const HttpResponse& response, bool keep_alive, bool is_stream, bool is_chunked) {
   const std::string_view reason = text_of(http::obsolete_reason(static_cast<http::status>(response.status)));
   const bool has_body = response.status != 204 && response.status != 304;
   std::string head = fmt::format("HTTP/1.1 {} {}\r\n", response.status, reason);
   head += date_line();
   if (has_body) head += fmt::format("Content-Type: {}\r\n", response.content_type);
   if (has_body && !is_stream) head += fmt::format("Content-Length: {}\r\n", response.body.size());
+  if (is_chunked) head += "Transfer-Encoding: chunked\r\n";
   for (const auto& [name, value] : response.headers) {
     // A value may hold what a client once sent: it must not begin a header of its own.
     if (!has_control_byte(name) && !has_control_byte(value)) head += fmt::format("{}: {}\r\n", name, value);
@@ -241,8 +243,16 @@ class SessionStream final : public EventStream {
     session_.with([&](Session<Stream>& s) { is_taken = s.stream_write(bytes); });
     return is_taken;
   }
+  bool write_then(std::string bytes, std::function<void()> sent) override {
+    bool is_taken = false;
+    session_.with([&](Session<Stream>& s) { is_taken = s.stream_write_then(bytes, std::move(sent)); });
+    return is_taken;
+  }
   void close() override {
     session_.with([](Session<Stream>& s) { s.stream_close(); });
+  }
+  void cut() override {
+    session_.with([](Session<Stream>& s) { s.cut(); });
   }
   void on_closed(std::function<void()> closed) override {
     bool is_kept = false;
@@ -333,6 +343,16 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     }
     out_bytes_ += bytes.size();
     out_ += bytes;
+    start_flush();
+    return true;
+  }
+
+  bool stream_write_then(const std::string& bytes, std::function<void()> sent) {  // from any thread
+    const std::lock_guard lock(out_mutex_);
+    if (is_cut_ || is_ending_) return false;
+    out_bytes_ += bytes.size();
+    out_ += bytes;
+    on_sent_ = std::move(sent);
     start_flush();
     return true;
   }
@@ -470,6 +490,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     const auto& request = parser_->get();
     const std::string_view target = text_of(request.target());
     is_head_ = request.method() == http::verb::head;
+    is_http_10_ = request.version() == 10;
     keeps_alive_ = request.keep_alive();
     if (std::optional<HttpResponse> refused = object_to(request, target)) {
       write(std::move(*refused));
@@ -576,7 +597,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     if (is_head_) response.stream = nullptr;
     const bool keep_alive =
         keeps_alive_ && !response.close && !is_finishing_ && !is_stream && parser_ && parser_->is_done();
-    head_ = head_of(response, keep_alive, is_stream);
+    is_chunked_ = response.is_chunked && is_stream && !is_http_10_;
+    head_ = head_of(response, keep_alive, is_stream, is_chunked_);
     body_ = is_head_ || is_stream ? std::string() : std::move(response.body);
     expires_after(seconds(shared_->options.write_timeout_s));
     const std::array<asio::const_buffer, 2> parts{asio::buffer(head_), asio::buffer(body_)};
@@ -615,29 +637,48 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void flush() {
     bool is_last = false;
     bool has_more = false;
+    std::function<void()> sent;
     {
       const std::lock_guard lock(out_mutex_);
       if (out_.empty() || state_ != State::kStreaming) {
         is_flushing_ = false;
         is_last = is_ending_ && state_ == State::kStreaming;
+        if (state_ == State::kStreaming) sent = std::exchange(on_sent_, nullptr);
       } else {
         has_more = true;
-        body_ = std::move(out_);
-        out_.clear();
+        take_out();
       }
     }
-    if (is_last) return shut();
+    if (sent) sent();
+    if (is_last) return end_stream();
     if (!has_more) return;
     expires_after(seconds(shared_->options.write_timeout_s));
-    asio::async_write(stream_, asio::buffer(body_), [self = self()](const error_code& ec, std::size_t n) {
+    const std::array<asio::const_buffer, 3> parts{asio::buffer(head_), asio::buffer(body_), asio::buffer(tail_)};
+    asio::async_write(stream_, parts, [self = self()](const error_code& ec, std::size_t) {
       if (ec) return self->shut();
       self->expires_never();
       {
         const std::lock_guard lock(self->out_mutex_);
-        self->out_bytes_ -= n;
+        self->out_bytes_ -= self->body_.size();
       }
       self->flush();
     });
+  }
+
+  // The next part of what waits: so much that a slow client can take it within the write timeout. out_mutex_ is held.
+  void take_out() {
+    const std::size_t size = std::min(out_.size(), kFlushBytesMax);
+    body_.assign(out_, 0, size);
+    out_.erase(0, size);
+    head_ = is_chunked_ ? fmt::format("{:x}\r\n", size) : std::string();
+    tail_ = is_chunked_ ? "\r\n" : "";
+  }
+
+  void end_stream() {
+    if (!is_chunked_) return shut();
+    head_ = "0\r\n\r\n";
+    expires_after(seconds(shared_->options.write_timeout_s));
+    asio::async_write(stream_, asio::buffer(head_), [self = self()](const error_code&, std::size_t) { self->shut(); });
   }
 
   // Says that nothing more comes, and lets the client read what was said before the connection is reset for bytes of
@@ -676,11 +717,12 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   }
 
   void report_closed() {
-    std::function<void()> closed;
+    std::function<void()> closed, sent;
     {
       const std::lock_guard lock(out_mutex_);
       is_cut_ = true;
       closed = std::exchange(on_closed_, nullptr);
+      sent = std::exchange(on_sent_, nullptr);  // let go of, outside the lock
     }
     if (closed) closed();
   }
@@ -695,16 +737,16 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
   Target target_;
-  bool is_head_done_ = false, is_head_ = false, keeps_alive_ = false;
+  bool is_head_done_ = false, is_head_ = false, keeps_alive_ = false, is_http_10_ = false, is_chunked_ = false;
   std::size_t counted_ = 0;  // of the body, in shared_->body_bytes
   Time deadline_, body_begun_;
-  std::string head_, body_;  // being written
+  std::string head_, body_, tail_;  // being written
 
   std::mutex out_mutex_;  // guards what a stream's writer and its I/O thread share
   std::string out_;
   std::size_t out_bytes_ = 0;
   bool is_flushing_ = false, is_cut_ = false, is_ending_ = false;
-  std::function<void()> on_closed_;
+  std::function<void()> on_closed_, on_sent_;
 };
 
 class BeastListener final : public HttpListener {

@@ -565,11 +565,13 @@ class EventStreamTest : public HttpListenerTest {
     handler_ = [this](const HttpRequest&, const Respond& respond) {
       HttpResponse response;
       response.content_type = "text/event-stream";
+      response.is_chunked = is_chunked_;
       response.stream = [this](std::shared_ptr<EventStream> stream) { opened_.set_value(std::move(stream)); };
       respond(std::move(response));
     };
   }
   std::promise<std::shared_ptr<EventStream>> opened_;
+  bool is_chunked_ = false;
 };
 
 TEST_F(EventStreamTest, SendsWhatIsWrittenAndEndsWithIt) {
@@ -590,6 +592,46 @@ TEST_F(EventStreamTest, SendsWhatIsWrittenAndEndsWithIt) {
   stream->close();
   EXPECT_FALSE(stream->write("too late"));
   EXPECT_EQ(client.rest(), all);
+}
+
+// What comes in parts, each when the one before was taken: more than any queue holds, and its end is told.
+TEST_F(EventStreamTest, SendsPartByPartAndTellsAnEndFromABreak) {
+  is_chunked_ = true;
+  const std::uint16_t port = listen().port();
+  for (const bool is_cut : {false, true}) {
+    opened_ = {};
+    Client client(port);
+    client.send(get("/"));
+    const auto stream = opened_.get_future().get();
+    EXPECT_NE(client.until("\r\n\r\n").find("Transfer-Encoding: chunked\r\n"), std::string::npos);
+    const std::string part(3'000'000, 'x');
+    std::thread writer([&] {
+      for (int i = 0; i < 3; ++i) {
+        std::promise<void> sent;
+        ASSERT_TRUE(stream->write_then(part, [&] { sent.set_value(); }));
+        sent.get_future().get();
+      }
+      is_cut ? stream->cut() : stream->close();
+    });
+    const std::string body = client.rest();
+    writer.join();
+    EXPECT_EQ(static_cast<std::size_t>(std::count(body.begin(), body.end(), 'x')), 3 * part.size());
+    EXPECT_EQ(body.ends_with("\r\n0\r\n\r\n"), !is_cut);
+  }
+}
+
+TEST_F(EventStreamTest, LetsGoOfAWriterWhoseClientIsGone) {
+  std::optional<Client> client(std::in_place, listen().port());
+  client->send(get("/"));
+  const auto stream = opened_.get_future().get();
+  const auto held = std::make_shared<int>(0);
+  std::promise<void> closed;
+  stream->on_closed([&] { closed.set_value(); });
+  ASSERT_TRUE(stream->write_then(std::string(50'000'000, 'x'), [held] {}));
+  client.reset();
+  closed.get_future().get();
+  while (held.use_count() > 1) std::this_thread::yield();
+  EXPECT_FALSE(stream->write_then("x", [] {}));
 }
 
 TEST_F(EventStreamTest, TellsTheWriterOnceThatItsClientIsGone) {

@@ -25,6 +25,11 @@ class HeldStream final : public EventStream {
     changed_.notify_all();
     return true;
   }
+  bool write_then(std::string bytes, std::function<void()> sent) override {
+    const bool is_taken = write(std::move(bytes));
+    if (is_taken) sent();
+    return is_taken;
+  }
   void close() override {
     const std::lock_guard lock(mutex_);
     is_closed_ = true;
@@ -33,7 +38,7 @@ class HeldStream final : public EventStream {
   void on_closed(std::function<void()> closed) override { closed_ = std::move(closed); }
 
   void leave() { closed_(); }
-  void cut() {
+  void cut() override {
     const std::lock_guard lock(mutex_);
     is_cut_ = true;
   }

@@ -61,8 +61,11 @@ struct Metrics::Impl {
   Counter& commits;
   Counter& observations;
   Counter& duplicates;
+  Counter& late;
+  Counter& conflicts;
   Counter& pressure_rises;
   Histogram& pack_size;
+  Histogram& append_seconds;
 
   std::mutex mutex;                                                              // guards what follows
   std::map<std::string, std::pair<Counter*, Histogram*>, std::less<>> by_route;  // "GET /runs 200"
@@ -97,9 +100,13 @@ struct Metrics::Impl {
         commits(counter("commits_total", "Appends that became durable")),
         observations(counter("observations_total", "Observations that became durable, late arrivals included")),
         duplicates(counter("duplicates_total", "Observations acknowledged again")),
+        late(counter("late_arrivals_total", "Observations that came too late to be judged: kept, not fed")),
+        conflicts(counter("append_conflicts_total", "Appends tried again because another process was first")),
         pressure_rises(counter("pressure_rises_total", "Appends after which a run's harm pressure was higher")),
         pack_size(family(prometheus::BuildHistogram(), "commit_observations", "Observations in one append")
-                      .Add({}, kPackBounds)) {}
+                      .Add({}, kPackBounds)),
+        append_seconds(family(prometheus::BuildHistogram(), "append_seconds", "From queueing an append until durable")
+                           .Add({}, kLatencyBounds)) {}
 };
 
 Metrics::Metrics(std::string_view engine_version) : impl_(std::make_unique<Impl>()) {
@@ -138,6 +145,9 @@ void Metrics::committed(const runs::Committed& committed) {
   impl_->commits.Increment();
   impl_->observations.Increment(committed.observations);
   impl_->duplicates.Increment(committed.duplicates);
+  impl_->late.Increment(committed.late);
+  impl_->conflicts.Increment(committed.conflicts);
+  impl_->append_seconds.Observe(static_cast<double>(committed.append_ms) / 1000.0);
   if (committed.observations != 0) impl_->pack_size.Observe(committed.observations);
   if (committed.run.pressure > committed.pressure_before) impl_->pressure_rises.Increment();
 }

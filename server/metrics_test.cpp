@@ -35,10 +35,17 @@ TEST(Metrics, CountWhatIsCommitted) {
   committed.run.pressure = 2;
   committed.observations = 32;
   committed.duplicates = 5;
+  committed.late = 3;
+  committed.conflicts = 2;
+  committed.append_ms = 7;
   metrics.committed(committed);
   const std::string text = metrics.render();
   EXPECT_TRUE(has_line(text, "argus_observations_total 32"));
   EXPECT_TRUE(has_line(text, "argus_duplicates_total 5"));
+  EXPECT_TRUE(has_line(text, "argus_late_arrivals_total 3"));
+  EXPECT_TRUE(has_line(text, "argus_append_conflicts_total 2"));
+  EXPECT_TRUE(has_line(text, "argus_append_seconds_bucket{le=\"0.005\"} 0"));
+  EXPECT_TRUE(has_line(text, "argus_append_seconds_bucket{le=\"0.01\"} 1"));
   EXPECT_TRUE(has_line(text, "argus_pressure_rises_total 1"));
   EXPECT_TRUE(has_line(text, "argus_commit_observations_bucket{le=\"32\"} 1"));
   EXPECT_EQ(text.find("secret"), std::string::npos) << "no run, no owner";

@@ -7,12 +7,14 @@
 #include <span>
 #include <utility>
 
+#include "base/log.h"
 #include "record/chunk.h"
 #include "runs/export.h"
 #include "runs/run_reader.h"
 #include "runs/series_reader.h"
 #include "server/reading_json.h"
 #include "server/reply.h"
+#include "server/worker_pool.h"
 #include "wire/json_writer.h"
 
 namespace argus::server {
@@ -154,6 +156,45 @@ Result<std::optional<std::int64_t>> resume_point(const Call& call) {
   return call.query.integer("after", -1, kIndexMax);
 }
 
+// An export on its way: a worker reads the next lines when the client has taken those before, so that a slow client
+// holds up nobody and costs the memory of one part.
+class Download : public std::enable_shared_from_this<Download> {
+ public:
+  Download(WorkerPool& workers, runs::RunExport lines) : workers_(workers), lines_(std::move(lines)) {}
+
+  void begin(std::shared_ptr<EventStream> stream) {
+    stream_ = std::move(stream);
+    go_on();
+  }
+
+ private:
+  void go_on() {
+    if (!workers_.try_post([self = shared_from_this()] { self->send_part(); })) stream_->cut();
+  }
+
+  void send_part() {
+    std::string part;
+    const Result<bool> goes_on = lines_.next([&part](std::string_view line) {
+      part += line;
+      part += '\n';
+      return true;
+    });
+    if (!goes_on) {
+      log(LogLevel::kWarn, "export.broken_off", {{"reason", goes_on.error().message}});
+      return stream_->cut();
+    }
+    if (*goes_on) {
+      stream_->write_then(std::move(part), [self = shared_from_this()] { self->go_on(); });
+    } else if (stream_->write_then(std::move(part), [] {})) {
+      stream_->close();
+    }
+  }
+
+  WorkerPool& workers_;
+  runs::RunExport lines_;
+  std::shared_ptr<EventStream> stream_;
+};
+
 class Reading {
  public:
   Reading(const Services& services, LiveStreams& live) : services_(services), live_(live) {}
@@ -242,22 +283,15 @@ class Reading {
   }
 
   HttpResponse export_lines(const Call&, const store::RunInfo& run) {
+    Result<runs::RunExport> lines = runs::RunExport::open(services_.store, run.key, runs::ExportSecrets::kLeftOut);
+    if (!lines) return error_response(lines.error());
     HttpResponse response;
     response.content_type = "application/x-ndjson";
     response.headers.emplace_back("Content-Disposition", "attachment; filename=\"run.jsonl\"");
-    bool is_too_large = false;
-    const auto take = [&](std::string_view line) {
-      is_too_large = response.body.size() + line.size() >= kExportBytesMax;
-      if (is_too_large) return false;
-      response.body += line;
-      response.body += '\n';
-      return true;
-    };
-    const Status done = runs::export_run(services_.store, run.key, take, runs::ExportSecrets::kLeftOut);
-    if (!done) return error_response(done.error());
-    if (!is_too_large) return response;
-    return error_response({ErrorCode::kTooLarge, "the export of this run is larger than 64 MiB", "run_id",
-                           "argus runs export writes runs of any length; /steps reads them page by page"});
+    response.is_chunked = true;
+    response.stream = [download = std::make_shared<Download>(services_.workers, std::move(*lines))](
+                          std::shared_ptr<EventStream> stream) { download->begin(std::move(stream)); };
+    return response;
   }
 
   HttpResponse remove(const Call& call) {

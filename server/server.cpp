@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "engine/engine.h"
+#include "runs/compactor.h"
 #include "runs/retention.h"
 #include "runs/run_service.h"
 #include "runs/signing_key.h"
@@ -35,8 +36,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kRetentionFirst = std::chrono::minutes(1);
-constexpr milliseconds kRetentionPeriod = std::chrono::hours(1);
+constexpr milliseconds kUpkeepFirst = std::chrono::minutes(1);
+constexpr milliseconds kUpkeepPeriod = std::chrono::hours(1);
+constexpr std::int64_t kIdleMs = 3'600'000;
 
 }  // namespace
 
@@ -60,6 +62,7 @@ struct Server::Impl {
   const Clock& clock;
   const std::unique_ptr<store::Store> store;
   std::atomic<bool> is_draining = false;
+  std::atomic<bool> is_refusing = false;
   bool is_stopped = false;
   std::unique_ptr<runs::SigningKeys> keys;
   std::vector<std::function<void(const runs::Committed&)>> listeners;  // complete before the first commit
@@ -71,7 +74,7 @@ struct Server::Impl {
   std::unique_ptr<Router> router;
   std::unique_ptr<runs::RunService> runs;  // its last reports go through the router
   std::unique_ptr<HttpListener> http;
-  std::unique_ptr<Periodic> retention;
+  std::unique_ptr<Periodic> upkeep;
 
   Status compose() {
     auto signing = runs::SigningKeys::open(*store, clock);
@@ -106,7 +109,10 @@ struct Server::Impl {
     webhooks->add_routes(*router);
     metrics->add_route(*router);
     add_metric_sources();
-    router->on_answered([this](const Answered& answered) { metrics->answered(answered); });
+    router->on_answered([this](const Answered& answered) {
+      metrics->answered(answered);
+      note_refusals(answered);
+    });
 
     auto bound = HttpListener::bind(config.http, [this](HttpRequest request, Respond respond) {
       router->handle(std::move(request), std::move(respond));
@@ -114,6 +120,20 @@ struct Server::Impl {
     if (!bound) return bound.error();
     http = std::move(*bound);
     return {};
+  }
+
+  // Whoever runs the server hears once that steps cannot be kept (a full disk, a database that is away), and once that
+  // they can again. /ready has the reason.
+  void note_refusals(const Answered& answered) {
+    if (answered.route != "/detect" || is_draining) return;
+    const bool refuses = answered.status == 503;
+    if (!refuses && answered.status != 200) return;
+    if (is_refusing.exchange(refuses) == refuses) return;
+    if (refuses) {
+      log(LogLevel::kError, "server.cannot_keep_steps", {{"see", "/ready"}});
+    } else {
+      log(LogLevel::kInfo, "server.keeps_steps_again", {});
+    }
   }
 
   Status compose_alerts() {
@@ -142,6 +162,10 @@ struct Server::Impl {
     gauge("worker_queue", "Calls that wait for a worker", [this] { return static_cast<double>(workers.queued()); });
     gauge("alerts_waiting", "Alerts not yet delivered",
           [this] { return static_cast<double>(webhooks->counts().waiting); });
+    metrics->add_source({"store_transactions_total", "Transactions of appends that became durable", "", "", true,
+                         [this] { return static_cast<double>(store->commit_counts().transactions); }});
+    metrics->add_source({"store_appends_total", "Appends in those transactions: with it, the size of a group", "", "",
+                         true, [this] { return static_cast<double>(store->commit_counts().appends); }});
     const struct {
       const char* outcome;
       std::uint64_t WebhookCounts::*count;
@@ -157,17 +181,19 @@ struct Server::Impl {
     }
   }
 
-  // The run, and the marks of alerts sent for it.
-  Result<bool> remove(const store::RunInfo& run) {
-    Result<bool> gone = runs->remove(run.owner, run.run_id);
-    if (!gone) return gone;
-    if (Status s = runs::delete_alert_marks(*store, run.key); !s) return s.error();
-    return gone;
+  void compact_idle() {
+    const auto made = runs::compact_idle(*store, clock, kIdleMs, [this] { return !is_draining; });
+    if (!made) {
+      log(LogLevel::kWarn, "compaction.failed", {{"reason", made.error().message}});
+    } else if (*made != 0) {
+      log(LogLevel::kInfo, "compaction.idle_runs", {{"chunks", *made}});
+    }
   }
 
   void retain() {
-    const auto report =
-        runs::retain(*store, clock, config.retention, [this](const store::RunInfo& run) { return remove(run); });
+    if (config.retention.max_age_days == 0 && config.retention.max_bytes == 0) return;
+    const auto report = runs::retain(*store, clock, config.retention,
+                                     [this](const store::RunInfo& run) { return runs->remove(run.owner, run.run_id); });
     if (!report) {
       log(LogLevel::kWarn, "retention.failed", {{"reason", report.error().message}});
     } else if (!report->runs.empty()) {
@@ -179,7 +205,7 @@ struct Server::Impl {
   void stop() {
     if (std::exchange(is_stopped, true)) return;
     is_draining = true;
-    retention.reset();
+    upkeep.reset();
     if (live) live->stop();
     if (http) http->stop(config.grace_s);
     workers.stop();  // what they still hand to the runs is drained with the rest
@@ -217,9 +243,10 @@ std::vector<const Route*> Server::routes_for_test() const { return impl_->router
 
 void Server::start() {
   impl_->http->start();
-  if (impl_->config.retention.max_age_days != 0 || impl_->config.retention.max_bytes != 0)
-    impl_->retention =
-        std::make_unique<Periodic>(kRetentionFirst, kRetentionPeriod, [impl = impl_.get()] { impl->retain(); });
+  impl_->upkeep = std::make_unique<Periodic>(kUpkeepFirst, kUpkeepPeriod, [impl = impl_.get()] {
+    impl->retain();
+    impl->compact_idle();
+  });
 }
 
 void Server::stop() { impl_->stop(); }

@@ -627,18 +627,23 @@ TEST_P(StoreContract, InsertRun_BringsAWholeRunOrNothing) {
   run.compacted = 4;
   const std::vector<Chunk> chunks = {chunk_of(0, 2), chunk_of(2, 4)};
   const std::vector<Pack> packs = {*append_of("local", "run", 5).pack, *append_of("local", "run", 6).pack};
-  ASSERT_OK(store_->insert_run(run, chunks, packs));
+  ASSERT_OK(store_->insert_run(run, source_of(chunks), packs));
   expect_same(*row("run"), run);
   EXPECT_EQ(versions(records("run", {})), "[2] [4] 5 6");
   append_versions("run", 7, 7);
 
-  const Status again = store_->insert_run(run, {}, {});
+  const Status again = store_->insert_run(run, source_of({}), {});
   ASSERT_FALSE(again.has_value());
   EXPECT_EQ(again.error().code, ErrorCode::kConflict);
   EXPECT_EQ(row("run")->version, 7u);
 
   const std::vector<Pack> twice = {packs[0], packs[0]};  // fails midway
-  EXPECT_FALSE(store_->insert_run(row_of("local", "torn", 6), chunks, twice).has_value());
+  EXPECT_FALSE(store_->insert_run(row_of("local", "torn", 6), source_of(chunks), twice).has_value());
+  const ChunkSource broken{
+      2, [&](std::size_t i) {
+        return i == 0 ? Result<Chunk>(chunks[0]) : Result<Chunk>(Error{ErrorCode::kUnavailable, "x", "", ""});
+      }};
+  EXPECT_FALSE(store_->insert_run(row_of("local", "torn", 6), broken, packs).has_value());
   EXPECT_FALSE(row("torn").has_value());
   EXPECT_EQ(versions(records("torn", {})), "");
 }

@@ -126,6 +126,12 @@ struct RecordQuery {
   Parts parts{};
 };
 
+/// Since the store was opened, by this process.
+struct CommitCounts {
+  std::uint64_t transactions = 0;  ///< group commits that became durable
+  std::uint64_t appends = 0;       ///< appends in them, those that met a conflict included
+};
+
 enum class RunOrder : std::uint8_t { kUpdated, kCreated, kPressure, kRunId };
 
 struct RunQuery {
@@ -138,6 +144,16 @@ struct RunQuery {
   std::size_t offset = 0;
   std::size_t limit = 100;  ///< at most 1,000
 };
+
+/// Chunks that are given one at a time; one may be asked for again. An error from `at` ends the call that asked.
+struct ChunkSource {
+  std::size_t count = 0;
+  std::function<Result<Chunk>(std::size_t i)> at;
+};
+/// Of chunks in memory, which must outlive it.
+inline ChunkSource source_of(std::span<const Chunk> chunks) {
+  return {chunks.size(), [chunks](std::size_t i) { return Result<Chunk>(chunks[i]); }};
+}
 
 /// Thread-safe in every method. Blocking ones say so; their errors are kUnavailable (the cause in the message) unless
 /// stated.
@@ -173,8 +189,9 @@ class Store {
   /// was none.
   virtual Result<bool> delete_run(const RunKey& key) = 0;
 
-  /// Brings a whole run in, in one transaction: what `runs import` needs. Blocking. kConflict when it exists.
-  virtual Status insert_run(const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs) = 0;
+  /// Brings a whole run in, in one transaction, holding one chunk in memory at a time: what `runs import` needs.
+  /// Blocking. kConflict when it exists.
+  virtual Status insert_run(const RunInfo& run, const ChunkSource& chunks, std::span<const Pack> packs) = 0;
 
   /// Blocking. Documents of a kind come ordered by id.
   virtual Result<std::optional<Document>> find_document(std::string_view kind, std::string_view id) = 0;
@@ -188,6 +205,8 @@ class Store {
   virtual void put_analytics(const RunKey& key, std::int64_t at_ms, std::string body) = 0;
   virtual Result<std::vector<std::string>> list_analytics(const RunKey& key, std::size_t limit) = 0;  ///< newest first
 
+  /// Cost: two loads. appends / transactions is the mean size of a group.
+  virtual CommitCounts commit_counts() const = 0;
   /// Bytes the whole store takes. Blocking.
   virtual Result<std::uint64_t> size_bytes() = 0;
   /// Gives free space back to the file system where the store can; called after deletions. Blocking.

@@ -32,6 +32,13 @@ void Ledger::begin_segment() {
   prints_.clear();
 }
 
+void Ledger::restart_sequence() {
+  sequenced_ = false;
+  client_segment_ = previous_segment_ = 0;
+  seqs_.clear();
+  previous_seqs_.clear();
+}
+
 Reception Ledger::advance(std::int64_t step) const {
   if (last_ < 0 || step > last_) return Reception::kObserved;
   return step == last_ ? Reception::kSecond : Reception::kRewind;

@@ -60,6 +60,8 @@ class Ledger {
   Reception receive(const Step& step);
   /// A segment begins that no step announced (the client's reset). The first step of it will be kObserved.
   void begin_segment();
+  /// The client's sequence numbers begin anew, which the bounded memory of them cannot always tell from a resend.
+  void restart_sequence();
 
   std::uint64_t segment() const { return segment_; }  ///< 0 first
   std::int64_t first_step() const { return first_; }  ///< of this segment, -1 before it

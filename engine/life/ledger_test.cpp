@@ -45,6 +45,19 @@ TEST(Ledger, AcceptsRisingStepsWithGaps) {
   play(ledger, {{0, 1, kObserved}, {1, 1, kObserved}, {50, 1, kObserved}, {100000, 1, kObserved}});
 }
 
+TEST(Ledger, AfterARestartedSequenceStepsDecideAlone) {
+  Ledger ledger;
+  for (std::int64_t i = 0; i < 5000; ++i)
+    EXPECT_EQ(ledger.receive(sequenced(3, static_cast<std::uint64_t>(i), i)), kObserved);
+  EXPECT_EQ(ledger.receive(sequenced(0, 0, 4900)), kDuplicate) << "its memory does not reach so far";
+  ledger.restart_sequence();
+  EXPECT_EQ(ledger.receive(sequenced(0, 0, 4900)), kRewind);
+  EXPECT_EQ(ledger.receive(sequenced(0, 1, 4901)), kObserved);
+  EXPECT_EQ(ledger.receive(sequenced(0, 0, 4900)), kDuplicate);
+  ledger.restart_sequence();
+  EXPECT_EQ(ledger.receive(sequenced(0, 0, 4950)), kObserved) << "goes on above the last step: no new segment";
+}
+
 TEST(Ledger, TellsResentFromSecondObservation) {
   Ledger ledger;
   play(ledger, {{0, 1, kObserved},

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import argus
 from argus._actions import ActionResult, Actions, Report
+from argus._checkpoints import Checkpoints
 from argus._lr_scale import LearningRateScale
 from argus._native import Engine
 
@@ -113,6 +114,7 @@ class Run:
         self._deciding = _Deciding("other", total_steps)
         self.watch._engine = self._deciding  # type: ignore[assignment]
         self.watch._history = _NoHistory()  # type: ignore[assignment]
+        self._ring: Checkpoints | None = None
         self.losses: list[float] = []
         self.pressures: list[int] = []
         self.done: list[Report] = []
@@ -129,12 +131,26 @@ class Run:
         pressure = self.watch.step(loss, **given)
         self.pressures.append(pressure)
         decision = self.watch.decision
-        if decision.checkpoint_signal == "SAVE" and self.snapshots is not None:
+        if self._ring is not None:
+            self._keep(self._ring, decision, number)
+        elif decision.checkpoint_signal == "SAVE" and self.snapshots is not None:
             self.snapshots.save(number)
         named = self.watch.spike_samples if given.get("sample_ids") is not None else None
         self._note(decision)
         self._take(self.actions.act(decision, number, named))
         return pressure
+
+    def use(self, ring: Checkpoints) -> None:
+        """Keeps checkpoints there, rather than in memory."""
+        self._ring = ring
+        self.actions._checkpoints = ring
+
+    def _keep(self, ring: Checkpoints, decision: argus.Decision, step: int) -> None:
+        if decision.checkpoint_signal != "NONE":
+            ring.stage(step, signal=decision.checkpoint_signal, slot=decision.checkpoint_slot,
+                       reason=decision.checkpoint_reason, loss=self.losses[-1])  # fmt: skip
+            ring.wait(60.0)
+        ring.observe(step, calm=decision.harm_pressure == 0 and not decision.signals)
 
     def _note(self, decision: argus.Decision) -> None:
         r = decision.recommendation

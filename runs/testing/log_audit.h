@@ -11,6 +11,7 @@
 #include "record/chunk.h"
 #include "record/pack.h"
 #include "record/row.h"
+#include "runs/live_run.h"
 #include "runs/run_head.h"
 #include "store/store.h"
 
@@ -41,7 +42,7 @@ class Auditor {
         {o.message.head.step, o.message.head.seq.value_or(0), o.decision.reception, o.decision.harm_pressure});
     if (o.reset_before) engine_.reset(o.reset_step);
     record::Observation again = o;
-    again.decision = engine_.observe(o.message.view());
+    again.decision = feed_kept(engine_, o);
     if (o.decision.reception == engine::Reception::kLate) return;  // not judged: its answer repeats the newest one
     if (o.decision.action == engine::Action::kStop || o.decision.action == engine::Action::kPause) {
       again.decision.action = o.decision.action;  // a person's command, not the engine's

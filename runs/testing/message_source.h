@@ -47,6 +47,8 @@ class MessageSource {
     return pack;
   }
   void rewind_to(std::int64_t step) { run_.rewind_to(step); }
+  /// As a process that lost its state does: seq begins at 0 again.
+  void count_again() { seq_ = 0; }
   std::int64_t step() const { return run_.step(); }
 
  private:

@@ -46,6 +46,8 @@ void add_item(Batch& batch, const Item& item) {
   }
 }
 
+bool is_append(const Item* item) { return std::holds_alternative<QueuedAppend>(*item); }
+
 bool has_documents(const Item* item) {
   const auto* const a = std::get_if<QueuedAppend>(item);
   return a != nullptr && !a->append.documents.empty();
@@ -132,7 +134,11 @@ void Committer::try_commit(std::span<const Item* const> items, std::span<std::op
   for (int tries = 0; tries <= kTriesMax; ++tries) {
     failed = ensure_connected();
     if (!failed) failed = transact(items, outcomes);
-    if (!failed) return;
+    if (!failed) {
+      ++transactions_;
+      appends_ += static_cast<std::uint64_t>(std::count_if(items.begin(), items.end(), is_append));
+      return;
+    }
     if (!failed->is_retryable()) break;
     wait_for_turn(tries);
   }

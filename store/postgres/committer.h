@@ -1,6 +1,7 @@
 // The committing thread: takes what is queued, commits it as one transaction, reports.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -49,6 +50,7 @@ class Committer {
   Committer& operator=(const Committer&) = delete;
 
   void enqueue(Item item);
+  CommitCounts counts() const { return {transactions_, appends_}; }
 
  private:
   using Outcome = Result<AppendOutcome>;
@@ -69,6 +71,8 @@ class Committer {
   std::chrono::steady_clock::time_point next_try_;
   std::chrono::milliseconds backoff_{0};
   Failure last_failure_;
+
+  std::atomic<std::uint64_t> transactions_{0}, appends_{0};
 
   std::mutex mutex_;
   std::condition_variable wake_;

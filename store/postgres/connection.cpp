@@ -216,7 +216,7 @@ bool Connection::wait_for_server() {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
-      marked_lost_ = true;
+      marked_lost_ = is_silent_ = true;
       return false;
     }
     pollfd socket{PQsocket(c), static_cast<short>(unsent == 1 ? POLLIN | POLLOUT : POLLIN), 0};
@@ -245,8 +245,8 @@ Failure Connection::failure_of(const pg_result* result) {
 
 Failure Connection::lost(std::string_view doing) {
   marked_lost_ = true;
-  const std::string message = trimmed(PQerrorMessage(connection_.get()));
-  return {"", fmt::format("{} while {}", message.empty() ? "no answer in time" : message, doing), true};
+  const std::string message = is_silent_ ? "" : trimmed(PQerrorMessage(connection_.get()));
+  return {"", fmt::format("{} while {}", message.empty() ? "no answer in time" : message, doing), true, is_silent_};
 }
 
 bool Connection::is_alive() {

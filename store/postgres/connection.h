@@ -31,7 +31,8 @@ namespace argus::store::postgres {
 struct Failure {
   std::string sqlstate;  ///< empty when libpq, not the server, reports
   std::string message;
-  bool lost = false;  ///< the connection is gone: whether a COMMIT of the batch took effect is not known
+  bool lost = false;    ///< the connection is gone: whether a COMMIT of the batch took effect is not known
+  bool silent = false;  ///< lost because the server did not answer in time
 
   /// Another try of the whole transaction may succeed: serialization failure, deadlock.
   bool is_retryable() const { return !lost && (sqlstate == "40001" || sqlstate == "40P01"); }
@@ -149,6 +150,7 @@ class Connection {
   std::unique_ptr<pg_conn, Finish> connection_;
   int silence_max_ms_;
   bool marked_lost_ = false;
+  bool is_silent_ = false;
 };
 
 }  // namespace argus::store::postgres

@@ -6,6 +6,14 @@
 
 namespace argus::store::postgres {
 
+namespace {
+
+constexpr std::chrono::milliseconds kBackoffFirst{50};
+constexpr std::chrono::milliseconds kBackoffMax{2'000};
+constexpr std::chrono::milliseconds kSlow{500};  // a refusal within it holds nobody up
+
+}  // namespace
+
 Tried<std::unique_ptr<Connection>> connect(const PostgresOptions& options) {
   Tried<std::unique_ptr<Connection>> opened = Connection::open(options);
   if (!opened) return opened;
@@ -43,13 +51,42 @@ Status Pool::Loan::prepare() {
   if (!granted_) return Error{ErrorCode::kUnavailable, "the database: every connection is busy", "", "raise the pool"};
   if (connection_ && connection_->is_alive()) return {};
   connection_.reset();
-  Tried<std::unique_ptr<Connection>> opened = connect(pool_.options_);
+  Tried<std::unique_ptr<Connection>> opened = pool_.open();
   if (!opened) return error_of(*opened.failure);
   connection_ = std::move(opened.value);
   return {};
 }
 
+Tried<std::unique_ptr<Connection>> Pool::open() {
+  bool was_away = false;
+  {
+    const std::lock_guard lock(mutex_);
+    was_away = away_.has_value();
+    if (was_away && (is_asking_ || std::chrono::steady_clock::now() < next_try_)) return *away_;
+    if (was_away) is_asking_ = true;
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  Tried<std::unique_ptr<Connection>> opened = connect(options_);
+  if (!opened && std::chrono::steady_clock::now() - begun > kSlow) mark_away(*opened.failure);
+  const std::lock_guard lock(mutex_);
+  if (was_away) is_asking_ = false;
+  if (opened) away_.reset();
+  return opened;
+}
+
+void Pool::mark_away(const Failure& failure) {
+  const std::lock_guard lock(mutex_);
+  backoff_ = away_ ? std::min(backoff_ * 2, kBackoffMax) : kBackoffFirst;
+  away_ = failure;
+  next_try_ = std::chrono::steady_clock::now() + backoff_;
+}
+
 bool Pool::may_try_again(const Failure& failure, bool again_when_lost, int tries) {
+  // Silence is not asked again: it would take as long once more.
+  if (failure.silent) {
+    mark_away(failure);
+    return false;
+  }
   if (failure.lost) return again_when_lost && tries == 0;
   if (!failure.is_retryable() || tries >= kTriesMax) return false;
   wait_for_turn(tries);

@@ -1,9 +1,11 @@
 // Connections for reads and blocking writes, lent to one caller at a time.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,7 +21,9 @@ Tried<std::unique_ptr<Connection>> connect(const PostgresOptions& options);
 void wait_for_turn(int tries);
 inline constexpr int kTriesMax = 10;
 
-/// Thread-safe. A connection is opened when one is first needed, and anew after it was lost.
+/// Thread-safe. A connection is opened when one is first needed, and anew after it was lost. While the database is
+/// silent, one caller at a time waits for it, now and then; the others are refused at once, so that no queue of callers
+/// forms in which each waits as long as the one before.
 class Pool {
  public:
   explicit Pool(const PostgresOptions& options) : options_(options) {}
@@ -54,7 +58,10 @@ class Pool {
     std::unique_ptr<Connection> connection_;
   };
 
-  static bool may_try_again(const Failure& failure, bool again_when_lost, int tries);
+  bool may_try_again(const Failure& failure, bool again_when_lost, int tries);
+  /// Opens a connection, or says why none can be had now.
+  Tried<std::unique_ptr<Connection>> open();
+  void mark_away(const Failure& failure);
 
   template <class Use>
   auto with(Use& use, bool again_when_lost) -> Result<decltype(use(std::declval<Connection&>()).value)> {
@@ -72,6 +79,10 @@ class Pool {
   std::condition_variable wake_;
   std::vector<std::unique_ptr<Connection>> idle_;
   std::size_t lent_ = 0;
+  std::optional<Failure> away_;  // silence met last; nullopt: the database answers
+  bool is_asking_ = false;       // somebody tries whether it is back
+  std::chrono::steady_clock::time_point next_try_;
+  std::chrono::milliseconds backoff_{0};
 };
 
 }  // namespace argus::store::postgres

@@ -44,7 +44,7 @@ class PostgresStore final : public Store {
     flush();
     return pool_.write([&](Connection& db) { return postgres::delete_run(db, key); });
   }
-  Status insert_run(const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs) override {
+  Status insert_run(const RunInfo& run, const ChunkSource& chunks, std::span<const Pack> packs) override {
     const Result<bool> inserted =
         pool_.write([&](Connection& db) { return postgres::insert_run(db, run, chunks, packs); });
     if (!inserted) return inserted.error();
@@ -89,6 +89,7 @@ class PostgresStore final : public Store {
   Result<std::vector<std::string>> list_analytics(const RunKey& key, std::size_t limit) override {
     return pool_.read([&](Connection& db) { return postgres::list_analytics(db, key, limit); });
   }
+  CommitCounts commit_counts() const override { return committer_.counts(); }
   Result<std::uint64_t> size_bytes() override {
     return pool_.read([](Connection& db) { return postgres::size_bytes(db); });
   }

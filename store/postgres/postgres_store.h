@@ -14,12 +14,12 @@
 namespace argus::store {
 
 struct PostgresOptions {
-  std::string connection;        ///< libpq's connection string or URI; what it sets wins over the timeouts below
-  std::string schema = "argus";  ///< holds our tables, made where it is missing; [a-z_][a-z0-9_]{0,62}
-  std::size_t pool = 4;          ///< connections for reads and blocking writes, beside the committing one
-  int connect_timeout_s = 5;     ///< libpq takes at least 2
-  int statement_timeout_ms = 30'000;
-  int outage_wait_ms = 3'000;  ///< how long appends wait for a lost database before they are refused
+  std::string connection;             ///< libpq's connection string or URI; what it sets wins over the timeouts below
+  std::string schema = "argus";       ///< holds our tables, made where it is missing; [a-z_][a-z0-9_]{0,62}
+  std::size_t pool = 4;               ///< connections for reads and blocking writes, beside the committing one
+  int connect_timeout_s = 5;          ///< libpq takes at least 2
+  int statement_timeout_ms = 10'000;  ///< a server silent for 5 s longer counts as lost
+  int outage_wait_ms = 3'000;         ///< how long appends wait for a lost database before they are refused
 };
 
 /// Applies missing migrations; several processes may start at once. kInvalid (the schema's name), kUnavailable (not to

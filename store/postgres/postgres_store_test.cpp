@@ -347,6 +347,39 @@ TEST_F(PostgresFaults, StoppedServer_DoesNotHoldTheDestructor) {
   ASSERT_TRUE(server_->start_again());
 }
 
+// It accepts connections and answers nothing: without a bound on how long callers queue, each of these would wait as
+// long as the first.
+TEST_F(PostgresFaults, FrozenServer_RefusesAllAfterOneSilence) {
+  constexpr int kCalls = 200;
+  options_.statement_timeout_ms = 200;
+  options_.connect_timeout_s = 2;
+  options_.outage_wait_ms = 100;
+  const std::unique_ptr<Store> store = open();
+  ASSERT_EQ(append(*store, append_of("local", "run", 1)), "durable");
+  ASSERT_OK(store->ping());
+  server_->freeze(true);
+  std::vector<std::future<std::string>> appends;
+  for (std::uint64_t version = 2; version < 2 + kCalls; ++version) {
+    auto told = std::make_shared<std::promise<std::string>>();
+    appends.push_back(told->get_future());
+    store->append(append_of("local", "run", version), [told](const auto& r) { told->set_value(outcome(r)); });
+  }
+  for (int i = 0; i < kCalls; ++i) EXPECT_FALSE(store->find_run(run_key("local", "run")).has_value());
+  EXPECT_FALSE(store->ping().has_value());
+  for (auto& told : appends) EXPECT_NE(told.get().find("the database"), std::string::npos);
+  server_->freeze(false);
+  while (!store->ping().has_value()) {
+  }
+  // What was in flight when it froze may have been written after all, or not: the row knows.
+  std::string last = "conflict";
+  while (last != "durable") {
+    const auto row = store->find_run(run_key("local", "run"));
+    ASSERT_OK(row);
+    ASSERT_TRUE(row->has_value());
+    last = append(*store, append_of("local", "run", (*row)->version + 1));
+  }
+}
+
 TEST_F(PostgresFaults, ReadOnlyServer_RefusesWithTheCauseAndRecovers) {
   const std::unique_ptr<Store> store = open();
   ASSERT_EQ(append(*store, append_of("local", "run", 1)), "durable");

@@ -123,9 +123,8 @@ Tried<bool> delete_run(Connection& db, const RunKey& key) {
   return rows[1].affected() == 1;
 }
 
-Tried<bool> insert_run(Connection& db, const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs) {
+Tried<bool> insert_run(Connection& db, const RunInfo& run, const ChunkSource& chunks, std::span<const Pack> packs) {
   std::int64_t stored = 0;
-  for (const Chunk& chunk : chunks) stored += stored_bytes(chunk);
   for (const Pack& pack : packs) stored += stored_bytes(pack);
   Batch create;
   create.add("BEGIN");
@@ -134,9 +133,16 @@ Tried<bool> insert_run(Connection& db, const RunInfo& run, std::span<const Chunk
   if (std::optional<Failure> failed = db.run(create, rows)) return *std::move(failed);
   if (rows[1].affected() == 0) return give_up(db);
   Importer importer(db);
-  for (const Chunk& chunk : chunks) {
-    add_chunk(importer.batch(), run.key, chunk);
-    if (std::optional<Failure> failed = importer.added(stored_bytes(chunk))) return *std::move(failed);
+  for (std::size_t i = 0; i < chunks.count; ++i) {
+    const Result<Chunk> chunk = chunks.at(i);
+    if (!chunk) {
+      if (const auto undone = give_up(db); !undone) return undone;
+      return Failure{"", chunk.error().message, false};
+    }
+    add_chunk(importer.batch(), run.key, *chunk);
+    importer.batch().add(Sql::kAddStored).key(run.key).integer(stored_bytes(*chunk));
+    // The batch borrows the chunk's bytes.
+    if (std::optional<Failure> failed = importer.send()) return *std::move(failed);
   }
   for (const Pack& pack : packs) {
     bind_pack(importer.batch().add(Sql::kInsertPack).key(run.key), pack);

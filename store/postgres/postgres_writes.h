@@ -17,7 +17,7 @@ void add_analytics(Batch& batch, const RunKey& key, std::int64_t at_ms, std::str
 Tried<bool> compact(Connection& db, const RunKey& key, const Chunk& chunk);
 Tried<bool> delete_run(Connection& db, const RunKey& key);
 /// False: it exists.
-Tried<bool> insert_run(Connection& db, const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs);
+Tried<bool> insert_run(Connection& db, const RunInfo& run, const ChunkSource& chunks, std::span<const Pack> packs);
 Tried<bool> put_document(Connection& db, const Document& document);
 Tried<bool> delete_document(Connection& db, std::string_view kind, std::string_view id);
 Tried<bool> ping(Connection& db);

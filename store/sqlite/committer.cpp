@@ -56,6 +56,10 @@ void Committer::commit_together(std::span<Item> items) {
     for (std::size_t i = 0; i < items.size(); ++i) commit_together(items.subspan(i, 1));
     return;
   }
+  if (status) {
+    ++transactions_;
+    appends_ += outcomes.size();
+  }
   report(items, status, outcomes);
 }
 

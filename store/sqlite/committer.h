@@ -1,6 +1,7 @@
 // Group commit: everything queued becomes one transaction, and every append is reported.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -35,7 +36,7 @@ struct QueuedTask {
 };
 using Item = std::variant<QueuedAppend, QueuedSnapshot, QueuedAnalytics, QueuedTask>;
 
-/// Not thread-safe; for the committing thread alone.
+/// For the committing thread alone, but counts().
 class Committer {
  public:
   explicit Committer(Connection& db) : db_(db) {}
@@ -44,6 +45,7 @@ class Committer {
   /// in order, whatever happens: the disk's error to all that shared the transaction, an error that one of them caused
   /// to that one alone.
   void commit(std::vector<Item>& group);
+  CommitCounts counts() const { return {transactions_, appends_}; }
 
  private:
   void run(QueuedTask& task);
@@ -52,6 +54,7 @@ class Committer {
   void roll_back();
 
   Connection& db_;
+  std::atomic<std::uint64_t> transactions_{0}, appends_{0};
 };
 
 }  // namespace argus::store::sqlite

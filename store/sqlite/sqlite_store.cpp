@@ -198,7 +198,7 @@ class SqliteStore final : public PumpedStore {
   Result<bool> delete_run(const RunKey& key) override {
     return write<bool>([&](Connection& db) { return sqlite::delete_run(db, key); });
   }
-  Status insert_run(const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs) override {
+  Status insert_run(const RunInfo& run, const ChunkSource& chunks, std::span<const Pack> packs) override {
     return run_task([&](Connection& db) { return sqlite::insert_run(db, run, chunks, packs); }, true);
   }
   Result<bool> put_document(const Document& document) override {
@@ -248,6 +248,7 @@ class SqliteStore final : public PumpedStore {
   Result<std::vector<std::string>> list_analytics(const RunKey& key, std::size_t limit) override {
     return readers_.with([&](Connection& db) { return sqlite::list_analytics(db, key, limit); });
   }
+  CommitCounts commit_counts() const override { return committer_.counts(); }
   Result<std::uint64_t> size_bytes() override {
     return readers_.with([&](Connection& db) { return sqlite::size_bytes(db); });
   }

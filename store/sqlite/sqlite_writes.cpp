@@ -160,14 +160,16 @@ Result<bool> delete_run(Connection& db, const RunKey& key) {
   return deleted == 1;
 }
 
-Status insert_run(Connection& db, const RunInfo& info, std::span<const Chunk> chunks, std::span<const Pack> packs) {
+Status insert_run(Connection& db, const RunInfo& info, const ChunkSource& chunks, std::span<const Pack> packs) {
   const Result<int> inserted = insert_row(db, info);
   if (!inserted) return inserted.error();
   if (*inserted == 0) {
     return Error{ErrorCode::kConflict, "the store has a run " + info.run_id + " already", "run_id", "delete it first"};
   }
-  for (const Chunk& chunk : chunks) {
-    if (Status kept = insert_chunk(db, info.key, chunk); !kept) return kept;
+  for (std::size_t i = 0; i < chunks.count; ++i) {
+    const Result<Chunk> chunk = chunks.at(i);
+    if (!chunk) return chunk.error();
+    if (Status kept = insert_chunk(db, info.key, *chunk); !kept) return kept;
   }
   for (const Pack& pack : packs) {
     if (Status kept = insert_pack(db, info.key, pack); !kept) return kept;

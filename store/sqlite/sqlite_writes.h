@@ -15,7 +15,7 @@ Status put_snapshot(Connection& db, const RunKey& key, const Snapshot& snapshot)
 Status put_analytics(Connection& db, const RunKey& key, std::int64_t at_ms, std::string_view body);
 Result<bool> compact(Connection& db, const RunKey& key, const Chunk& chunk);
 Result<bool> delete_run(Connection& db, const RunKey& key);
-Status insert_run(Connection& db, const RunInfo& run, std::span<const Chunk> chunks, std::span<const Pack> packs);
+Status insert_run(Connection& db, const RunInfo& run, const ChunkSource& chunks, std::span<const Pack> packs);
 Result<bool> put_document(Connection& db, const Document& document);
 Result<bool> delete_document(Connection& db, std::string_view kind, std::string_view id);
 

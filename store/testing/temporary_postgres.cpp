@@ -148,10 +148,7 @@ void TemporaryPostgres::kill() {
   if (pid <= 0) return;
   // Stopped first, so that it starts no process while its processes are killed.
   ::kill(pid, SIGSTOP);
-  std::vector<pid_t> family;
-  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
-  for (int child = 0; children >> child;) family.push_back(child);
-  family.push_back(pid);
+  const std::vector<pid_t> family = processes();
   for (const pid_t member : family) ::kill(member, SIGKILL);
   for (const pid_t member : family) wait_for_end(member);
   // Until init has reaped the dead, they look alive to the server that comes next.
@@ -159,6 +156,13 @@ void TemporaryPostgres::kill() {
   fs::remove(folder_ + "/data/postmaster.pid", ignored);
   fs::remove(folder_ + "/.s.PGSQL.5432.lock", ignored);
   fs::remove(folder_ + "/.s.PGSQL.5432", ignored);
+}
+
+void TemporaryPostgres::freeze(bool on) {
+  const int pid = server_pid();
+  if (pid <= 0) return;
+  if (on) ::kill(pid, SIGSTOP);  // before its processes are listed
+  for (const pid_t member : processes()) ::kill(member, on ? SIGSTOP : SIGCONT);
 }
 
 void TemporaryPostgres::set_read_only(bool on) {
@@ -184,6 +188,14 @@ std::string TemporaryPostgres::run(const std::string& program, const std::string
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
+}
+
+std::vector<int> TemporaryPostgres::processes() const {
+  const int pid = server_pid();
+  std::vector<int> family = {pid};
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+  for (int child = 0; children >> child;) family.push_back(child);
+  return family;
 }
 
 int TemporaryPostgres::server_pid() const {

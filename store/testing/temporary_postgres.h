@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace argus::store::testing {
 
@@ -26,12 +27,15 @@ class TemporaryPostgres {
   bool stop();         ///< as an operator would: connections are told, and closed
   bool start_again();  ///< after stop() or kill(); returns when it answers
   void kill();         ///< SIGKILL to the server and all its processes
+  /// Stops all its processes where they are, and lets them go on: connections are accepted, and nobody answers.
+  void freeze(bool on);
   void set_read_only(bool on);
   void cut_connections();  ///< every session but the one that cuts
 
  private:
   TemporaryPostgres() = default;
   bool initialise();
+  std::vector<int> processes() const;  ///< the server first
   std::string run(const std::string& program, const std::string& arguments, int* status = nullptr) const;
   int server_pid() const;  ///< 0: it does not run
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres import postgres  # noqa: F401 (a fixture)
 from serving import Served, serving
 
 from conftest import diverging_run
@@ -111,6 +112,31 @@ def test_trusts_the_home_or_the_key_given_and_nothing_else(answer, verify, tmp_p
     assert verify(answer, "--pubkey", own, home=tmp_path / "nowhere") == VALID
     assert verify(answer, "--pubkey", "A" * 43) == UNKNOWN_KEY
     assert verify(answer, "--pubkey", "no key") == UNKNOWN_KEY
+
+
+def test_rotated_key_signs_and_the_old_one_stays_trusted(program, argus, tmp_path):
+    home = tmp_path / "home"
+    with serving(program, home) as server:
+        before = complete(server, "before", 40)
+        rotated = argus("keys", "rotate", "--home", home)
+        assert rotated.returncode == 0, rotated.stderr
+        after = complete(server, "after", 40)
+    new = after["certificate"]["signature"]["public_key"]
+    assert new in rotated.stdout
+    assert new != before["certificate"]["signature"]["public_key"]
+    for answered in (before, after):
+        file = tmp_path / "certificate.json"
+        file.write_text(json.dumps(answered))
+        assert argus("verify", file, "--home", home).returncode == VALID
+
+
+def test_trusts_the_keys_of_a_database(program, argus, tmp_path, postgres):  # noqa: F811
+    url = postgres.make_database()
+    with serving(program, tmp_path / "home", "--database", url) as server:
+        file = tmp_path / "certificate.json"
+        file.write_text(json.dumps(complete(server, "kept", 40)))
+    assert argus("verify", file, "--database", url).returncode == VALID
+    assert argus("verify", file, "--database", postgres.make_database()).returncode == UNKNOWN_KEY
 
 
 def test_chain_is_recomputed_from_the_export(argus, served, answer, verify, tmp_path):

@@ -239,6 +239,23 @@ def test_the_timeline_tells_the_episode(server):
     assert episodes[-1]["peak_pressure"] >= 2
 
 
+def test_long_export_comes_in_parts_and_whole(program, argus, tmp_path):
+    with serving(program, tmp_path / "home") as served:
+        samples = {"sample_ids": list(range(256)), "sample_losses": [0.5 + i / 997 for i in range(256)]}
+        send(served, "large", [{**step, **samples} for step in healthy_run(1200)], pack=200)
+        answer = served.get("/v2/runs/large/export")
+        assert answer.status == 200
+        assert answer.headers["transfer-encoding"] == "chunked"
+        assert len(answer.body) > 8 << 20, "larger than what the server lets wait for a client"
+        lines = answer.body.splitlines()
+        assert sum(line.startswith(b'{"index":') for line in lines) == 1200
+        assert json.loads(lines[-1])["observations"] == 1200
+        file = tmp_path / "run.jsonl"
+        file.write_bytes(answer.body)
+        imported = argus("runs", "import", file, "--home", tmp_path / "other")
+        assert imported.returncode == 0, imported.stderr
+
+
 def test_exports_are_imported_as_they_were(server, argus, tmp_path):
     exported = server.get("/v2/runs/broken/export").body
     file = tmp_path / "broken.jsonl"

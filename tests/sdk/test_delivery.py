@@ -39,12 +39,14 @@ def test_a_server_has_every_step_and_says_what_was_said_here(program, argus_prog
 
 
 def test_a_link_that_cuts_delays_and_doubles_delivers_every_step_once(program, argus_program, served, home):
-    with BadLink(served.url, seed=7, cut=0.25, duplicate=0.25, delay_s=0.01, down_share=0.34, period_s=0.6) as link:
+    with BadLink(served.url, seed=7, cut=0.15, duplicate=0.4, delay_s=0.005, down_share=0.2, period_s=2.0) as link:
         watched = watch(link.url, "bad-link")
-        feed(watched, 3000)
+        for first in range(0, 2000, 50):
+            feed(watched, 50, first=first)
+            watched.run.flush(0.05)
         watched.complete(wait_s=WAIT_S)
         assert link.cuts > 0 and link.duplicates > 0
-    assert steps_of(kept(program, argus_program, served.home, "bad-link")) == list(range(3000))
+    assert steps_of(kept(program, argus_program, served.home, "bad-link")) == list(range(2000))
     assert watched.counters["steps_in_spool"] == 0
 
 

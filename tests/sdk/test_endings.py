@@ -46,7 +46,7 @@ def test_a_program_that_ends_completes_its_run(program, argus_program, home, pyt
 
 
 def test_sigterm_stops_the_run_and_still_ends_the_program(program, argus_program, home, python):
-    process = python(LOOP + "import time\nwhile True: time.sleep(0.05)")
+    process = python(LOOP + "import signal\nsignal.pause()")
     assert process.stdout is not None and process.stdout.readline().strip() == "LOOP"
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=WAIT_S)
@@ -63,8 +63,7 @@ def test_a_handler_of_the_users_own_is_left_alone(home, python):
         """
         + LOOP.replace("\n", "\n        ")
         + """
-        import time
-        while True: time.sleep(0.05)
+        signal.pause()
         """
     )
     assert process.stdout is not None
@@ -81,7 +80,7 @@ def test_after_kill_9_the_next_process_delivers_what_was_left(program, argus_pro
         port = server.port
     # Nobody listens: everything waits on disk when the program is killed.
     process = python(
-        LOOP + "watch.run.flush(1.0)\nprint('FLUSHED', flush=True)\nimport time\nwhile True: time.sleep(0.05)",
+        LOOP + "watch.run.flush(1.0)\nprint('FLUSHED', flush=True)\nimport signal\nsignal.pause()",
         URL=f"http://127.0.0.1:{port}",
     )
     assert process.stdout is not None

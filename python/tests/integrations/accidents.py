@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,6 @@ import argus
 ONSET, LASTS = 110, 5
 STEPS = 160
 BATCH = 8
-
-#: Whether this build acts: mode="auto" and checkpoints.
-ACTS = hasattr(argus.Watch, "restore")
 
 
 class Changes(list[argus.Decision]):
@@ -62,7 +60,13 @@ def raise_rate(optimizer: Any, step: int, factor: float = 50.0) -> None:
 
 
 def flat(tensors: Any) -> Any:
+    """All numbers of some tensors, in the widest of their types."""
     return torch.cat([t.detach().reshape(-1) for t in tensors]).clone()
+
+
+def bits(tensors: Any) -> bytes:
+    """The same as bytes: two NaN are alike in them."""
+    return bytes(flat(tensors).contiguous().view(torch.uint8).numpy())
 
 
 def moments(optimizer: Any) -> list[Any]:
@@ -75,16 +79,30 @@ class Copies:
 
     def __init__(self, held: Callable[[], Any]) -> None:
         self._held = held
-        self.after_optimizer: list[Any] = []
+        self.settle: Callable[[], object] = lambda: None  # called at the end of each step
+        self.after_optimizer: list[bytes] = []
         self.restored: list[tuple[int, int]] = []  # (step at which it was changed, earlier step it came from)
 
     def before(self) -> None:
         """After the optimizer's step, before argus is told of it."""
-        self.after_optimizer.append(flat(self._held()))
+        self.after_optimizer.append(bits(self._held()))
 
     def after(self) -> None:
         """After argus was told of it."""
-        now = flat(self._held())
-        if not torch.equal(now, self.after_optimizer[-1]):
-            origins = [i for i, copy in enumerate(self.after_optimizer) if torch.equal(copy, now)]
+        now = bits(self._held())
+        if now != self.after_optimizer[-1]:
+            origins = [i for i, copy in enumerate(self.after_optimizer) if copy == now]
             self.restored.append((len(self.after_optimizer), origins[0] + 1 if origins else -1))
+        self.settle()
+
+
+def ending(watch: Any) -> tuple[str, str]:
+    """The status and the error with which a run was completed, from its record."""
+    assert not watch.watching
+    record = json.loads(watch.complete())
+    return record["status"], record.get("error", "")
+
+
+def done(watch: Any) -> list[str]:
+    """The kinds of intervention that a completed run's record holds."""
+    return [each["kind"] for each in json.loads(watch.complete())["interventions"]]

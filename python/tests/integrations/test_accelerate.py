@@ -15,7 +15,21 @@ pytest.importorskip("accelerate")
 import torch  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 from accelerate.state import AcceleratorState  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, moments, net, points, raise_rate  # noqa: E402
+from accidents import (
+    BATCH,
+    ONSET,
+    STEPS,
+    Changes,
+    Copies,
+    corrupt,
+    done,
+    ending,
+    flat,
+    moments,
+    net,
+    points,
+    raise_rate,
+)  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import argus  # noqa: E402
@@ -145,7 +159,7 @@ def test_the_accelerator_is_left_as_it_was() -> None:
     assert "clip_grad_norm_" not in vars(loop.accelerator)
     assert loop.watched is not None
     assert loop.watched.watch is not None
-    assert not loop.watched.watch.watching
+    assert ending(loop.watched.watch) == ("COMPLETED", "")
 
 
 def test_an_exception_ends_the_watch_and_goes_on() -> None:
@@ -155,7 +169,7 @@ def test_an_exception_ends_the_watch_and_goes_on() -> None:
         watched.step(1.0)
         raise RuntimeError("the loader broke")
     assert loop.watched.watch is not None
-    assert not loop.watched.watch.watching
+    assert ending(loop.watched.watch) == ("FAILED", "RuntimeError: the loader broke")
     assert "clip_grad_norm_" not in vars(loop.accelerator)
 
 
@@ -171,7 +185,6 @@ def test_an_unknown_option_is_refused() -> None:
         Loop(steps=4, pressure_max=2)
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_schedule_keeps_its_own(self) -> None:
         loop = Loop("rate", mode="auto").run()
@@ -182,8 +195,13 @@ class TestAuto:
         assert loop.scheduled == pytest.approx([3e-3 / (1 + step / 200) for step in range(STEPS)])
 
     def test_a_damaged_training_is_brought_back_bit_for_bit_and_keeps_its_schedule(self, tmp_path: Path) -> None:
-        loop = Loop("nan", mode="auto", checkpoint_dir=tmp_path / "ring").run()
-        at, origin = loop.copies.restored[0]
+        loop = Loop("nan", mode="auto", checkpoint_dir=tmp_path / "ring")
+        assert loop.watched is not None
+        assert loop.watched.watch is not None
+        loop.copies.settle = lambda: loop.watched.watch.checkpoints.wait(60)
+        loop.run()
+        [(at, origin)] = loop.copies.restored
+        assert "ROLLBACK" in done(loop.watched.watch)
         assert ONSET < at <= ONSET + 10
         assert 0 < origin <= ONSET
         assert all(math.isfinite(x) for x in loop.history["loss"].tolist()[-20:])

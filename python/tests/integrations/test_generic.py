@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import math
 import pickle
 import subprocess
@@ -95,7 +96,8 @@ def test_leaving_by_an_exception_ends_the_watch() -> None:
         callback.on_step_end(1.0)
         raise KeyboardInterrupt
     assert callback.watch is not None
-    assert not callback.watch.watching
+    record = json.loads(callback.watch.complete())
+    assert (record["status"], record["error"]) == ("STOPPED", "KeyboardInterrupt")
 
 
 def test_a_pause_that_the_user_asked_for_is_the_one_exception_let_through(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, moments, raise_rate  # noqa: E402
+from accidents import BATCH, ONSET, STEPS, Changes, Copies, corrupt, done, ending, flat, moments, raise_rate  # noqa: E402
 from transformers import (  # noqa: E402
     GPT2Config,
     GPT2LMHeadModel,
@@ -231,15 +231,22 @@ class Breaks(TrainerCallback):
             raise self.error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("the loader broke"), KeyboardInterrupt()])
-def test_a_training_left_by_an_exception_ends_the_watch_and_the_exception_goes_on(
-    tmp_path: Path, error: BaseException
+@pytest.mark.parametrize(
+    ("error", "recorded"),
+    [
+        (RuntimeError("the loader broke"), ("FAILED", "RuntimeError: the loader broke")),
+        (KeyboardInterrupt(), ("STOPPED", "KeyboardInterrupt")),
+    ],
+)
+def test_a_training_left_by_an_exception_is_recorded_so_and_the_exception_goes_on(
+    tmp_path: Path, error: BaseException, recorded: tuple[str, str]
 ) -> None:
     callback = ArgusCallback(quiet=True)
     run = trainer(tmp_path, [callback, Breaks(error)])
     with pytest.raises(type(error)):
         run.train()
     assert not callback.watch.watching
+    assert ending(callback.watch) == recorded
     assert "training_step" not in vars(run)
     assert "clip_grad_norm_" not in vars(run.accelerator)
 
@@ -251,6 +258,7 @@ def test_each_training_has_its_own_watch_and_the_trainer_is_left_as_it_was(tmp_p
     first = callback.watch
     run.train()
     assert callback.watch is not first
+    assert ending(first) == ("COMPLETED", "")
     assert (len(first.history), len(callback.watch.history)) == (4, 4)
     assert "training_step" not in vars(run)
 
@@ -294,7 +302,6 @@ def test_an_unknown_option_is_refused_where_the_callback_is_made() -> None:
         ArgusCallback(pressure_max=2)
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_schedule_keeps_its_own(self, tmp_path: Path) -> None:
         callback = ArgusCallback(quiet=True, mode="auto")
@@ -302,23 +309,21 @@ class TestAuto:
         run.train()
         scheduled, in_force = logged(run, "learning_rate"), callback.watch.history["lr"].tolist()
         after = slice(ONSET + 12, ONSET + 30)
+        assert "REDUCE_LR" in done(callback.watch)
         assert any(b < 0.9 * a for a, b in zip(scheduled[after], in_force[after]))
         assert in_force[:ONSET] == pytest.approx(scheduled[:ONSET])
 
     def test_a_damaged_training_is_brought_back_bit_for_bit_and_keeps_its_schedule(self, tmp_path: Path) -> None:
         model = gpt2()
         copies = Copies(lambda: [*model.parameters(), *moments(run.optimizer)])
-        callback = ArgusCallback(
-            quiet=True,
-            mode="auto",
-            checkpoint_dir=tmp_path / "ring",
-        )
+        callback = ArgusCallback(quiet=True, mode="auto", checkpoint_dir=tmp_path / "ring")
+        copies.settle = lambda: callback.watch.checkpoints.wait(60)
         run = trainer(tmp_path, [Before(copies), callback, After(copies), Weights(math.nan)], model)
         run.train()
-        assert copies.restored
-        at, origin = copies.restored[0]
+        [(at, origin)] = copies.restored
         assert ONSET < at <= ONSET + 10
         assert 0 < origin <= ONSET
+        assert "ROLLBACK" in done(callback.watch)
         assert run.state.global_step == STEPS
         assert all(math.isfinite(x) for x in callback.watch.history["loss"].tolist()[-20:])
         # The schedule keeps to the Trainer's step, whatever came back with the optimizer.

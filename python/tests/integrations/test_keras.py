@@ -13,7 +13,7 @@ pytest.importorskip("keras")
 
 import keras  # noqa: E402
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, points  # noqa: E402
+from accidents import BATCH, ONSET, STEPS, Changes, Copies, corrupt, done, ending, points  # noqa: E402
 
 import argus  # noqa: E402
 from argus.integrations.keras import ArgusCallback  # noqa: E402
@@ -191,14 +191,14 @@ def test_a_second_fit_goes_on_with_the_step_numbers_and_the_model_is_left_as_it_
     assert callback.watch.history["step"].tolist() == [5, 6, 7, 8]
     assert "compute_loss" not in model.__dict__
     assert "apply" not in model.optimizer.__dict__
-    assert not callback.watch.watching
+    assert ending(callback.watch) == ("COMPLETED", "")
 
 
 def test_an_exception_ends_the_watch_and_goes_on() -> None:
     model = network()
     with pytest.raises(RuntimeError, match="the loader broke"), ArgusCallback(quiet=True) as callback:
         fit(model, [callback, Accident("raise")])
-    assert not callback.watch.watching
+    assert ending(callback.watch) == ("FAILED", "RuntimeError: the loader broke")
     assert len(callback.watch.history) == 3
     assert "apply" not in model.optimizer.__dict__
 
@@ -217,7 +217,7 @@ def test_an_exception_in_the_training_step_is_seen_without_a_with_statement() ->
     model.optimizer.__dict__["scale_loss"] = broken
     with pytest.raises(RuntimeError, match="out of memory"):
         fit(model, [callback])
-    assert not callback.watch.watching
+    assert ending(callback.watch) == ("FAILED", "RuntimeError: out of memory")
     assert len(callback.watch.history) == 3
     assert "apply" not in model.optimizer.__dict__
 
@@ -250,7 +250,6 @@ class After(Before):
         self.copies.after()
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_optimizer_keeps_its_own(self) -> None:
         callback, model = ArgusCallback(quiet=True, mode="auto"), network()
@@ -267,8 +266,10 @@ class TestAuto:
             lambda: [v.value for v in [*model.trainable_variables, *model.optimizer.variables] if v is not rate]
         )
         callback = ArgusCallback(quiet=True, mode="auto", checkpoint_dir=tmp_path / "ring")
+        copies.settle = lambda: callback.watch.checkpoints.wait(60)
         fit(model, [Before(copies), callback, After(copies), Accident("nan")])
-        at, origin = copies.restored[0]
+        [(at, origin)] = copies.restored
+        assert "ROLLBACK" in done(callback.watch)
         assert ONSET < at <= ONSET + 10
         assert 0 < origin <= ONSET
         assert all(math.isfinite(x) for x in callback.watch.history["loss"].tolist()[-20:])

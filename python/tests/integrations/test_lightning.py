@@ -15,7 +15,21 @@ pytest.importorskip("lightning", reason="lightning is not installed")
 
 import lightning.pytorch as pl  # noqa: E402
 import torch  # noqa: E402
-from accidents import ACTS, BATCH, ONSET, STEPS, Changes, Copies, corrupt, flat, moments, net, points, raise_rate  # noqa: E402
+from accidents import (
+    BATCH,
+    ONSET,
+    STEPS,
+    Changes,
+    Copies,
+    corrupt,
+    done,
+    ending,
+    flat,
+    moments,
+    net,
+    points,
+    raise_rate,
+)  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import argus  # noqa: E402
@@ -108,6 +122,7 @@ def test_an_accident_is_told_and_its_absence_is_not(accident: str) -> None:
         peaks[name] = changes.peak()
         assert (callback.errors, callback.watch.errors, len(callback.watch.history)) == (0, 0, STEPS)
     assert peaks[""] < 2 <= peaks[accident]
+    assert ending(callback.watch) == ("COMPLETED", "")
     assert ONSET < changes.first_alarm() <= ONSET + 10
 
 
@@ -207,13 +222,20 @@ def test_a_resumed_training_goes_on_with_its_step_numbers(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("accident", "left_by"), [("raise", RuntimeError), ("interrupt", (KeyboardInterrupt, SystemExit))]
+    ("accident", "left_by", "recorded"),
+    [
+        ("raise", RuntimeError, ("FAILED", "RuntimeError: the loader broke")),
+        ("interrupt", (KeyboardInterrupt, SystemExit), ("STOPPED", "KeyboardInterrupt")),
+    ],
 )
-def test_a_training_left_by_an_exception_ends_the_watch_and_the_exception_goes_on(accident: str, left_by: Any) -> None:
+def test_a_training_left_by_an_exception_is_recorded_so_and_the_exception_goes_on(
+    accident: str, left_by: Any, recorded: tuple[str, str]
+) -> None:
     callback = ArgusCallback(quiet=True)
     with pytest.raises(left_by):
         fit(module_of(pl, accident), [callback])
     assert not callback.watch.watching
+    assert ending(callback.watch) == recorded
     assert len(callback.watch.history) == 3
 
 
@@ -243,7 +265,6 @@ class After(Before):
         self.copies.after()
 
 
-@pytest.mark.skipif(not ACTS, reason="this build of argus does not act")
 class TestAuto:
     def test_the_rate_in_force_is_lowered_and_the_schedule_keeps_its_own(self) -> None:
         callback = ArgusCallback(quiet=True, mode="auto")
@@ -258,8 +279,10 @@ class TestAuto:
         module = module_of(pl, "nan")
         copies = Copies(lambda: [*module.parameters(), *moments(module.optimizers().optimizer)])
         callback = ArgusCallback(quiet=True, mode="auto", checkpoint_dir=tmp_path / "ring")
+        copies.settle = lambda: callback.watch.checkpoints.wait(60)
         trainer = fit(module, [Before(copies), callback, After(copies)])
-        at, origin = copies.restored[0]
+        [(at, origin)] = copies.restored
+        assert "ROLLBACK" in done(callback.watch)
         assert ONSET < at <= ONSET + 10
         assert 0 < origin <= ONSET
         assert trainer.global_step == STEPS

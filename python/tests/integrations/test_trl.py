@@ -58,6 +58,7 @@ def tune(folder: Path, callbacks: list[Any], steps: int = STEPS) -> Any:
         disable_tqdm=True,
         use_cpu=True,
         bf16=False,
+        activation_checkpointing=False,
         seed=3,
         max_length=32,
         dataset_num_proc=None,

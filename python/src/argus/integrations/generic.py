@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import argus
+from argus import _endings
 from argus._errors import TrainingPaused, UsageError
 from argus._report import say
 
@@ -137,11 +138,8 @@ class ArgusCallback:
 
     def on_exception(self, error: BaseException) -> None:
         """The training was left by an exception: failed, or stopped where somebody interrupted or paused it."""
-        text = str(error).strip().split("\n", 1)[0][:300]
-        stopped = isinstance(error, (KeyboardInterrupt, SystemExit, TrainingPaused))
-        self._end(
-            "STOPPED" if stopped else "FAILED", f"{type(error).__name__}: {text}" if text else type(error).__name__
-        )
+        status, text = _endings.status_of(error)
+        self._end("STOPPED" if isinstance(error, TrainingPaused) else status, text)
 
     def __enter__(self) -> ArgusCallback:
         return self
@@ -195,7 +193,7 @@ class ArgusCallback:
             self._forget()
             self._optimizers = []
             if self.watch is not None:
-                finish(self.watch, status, error)
+                self.watch.complete(status, error)
 
     def _rates(self) -> list[list[Any]]:
         return [[group.get("lr") for group in optimizer.param_groups] for optimizer in self._optimizers]
@@ -217,15 +215,6 @@ def watches(is_first: bool) -> bool:
     if is_first or torch is None:
         return is_first
     return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
-
-
-def finish(watch: argus.Watch, status: str, error: str) -> None:
-    """Completes a run."""
-    complete = getattr(watch, "complete", None)
-    if complete is None:
-        watch.close()
-    else:
-        complete(status, error)
 
 
 def observed(owner: Any, name: str, see: Callable[..., None]) -> Callable[[], None]:

@@ -85,7 +85,7 @@ class ArgusCallback(TrainerCallback):
         with self._run.contained():
             self._observe(trainer)
             self.nan_filter = bool(args.logging_nan_inf_filter)
-            if self.nan_filter and not self._quiet:
+            if self.nan_filter and not self._quiet and state.is_world_process_zero:
                 self._run.say_once(
                     "nan filter",
                     "logging_nan_inf_filter is on: the Trainer's log will show no loss that is NaN or infinite; argus takes it before",
