@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 
-ENGINE_VERSION: str = '0.1.0'
+ENGINE_VERSION: str = '0.1.1'
 
 class Signal:
     """One active signal of a decision: evidence, not a diagnosis."""
