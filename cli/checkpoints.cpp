@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -131,8 +131,8 @@ void print_json(const Found& found) {
 
 void print_row(const Found& found) {
   const CheckpointManifest& m = found.manifest;
-  const std::chrono::system_clock::time_point created{std::chrono::milliseconds(m.created_ms)};
-  const std::string when = fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(created));
+  const std::string when =
+      fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::gmtime(static_cast<std::time_t>(m.created_ms / 1000)));
   fmt::print("{:>10}  {:8}  {:8}  {:>12}  {:>14}  {:20}  {:24}  {}\n", m.step, m.signal, m.promoted ? "yes" : "no",
              m.loss, total_bytes(m), when, m.run_id.empty() ? "-" : m.run_id, found.name);
 }

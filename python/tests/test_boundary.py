@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import http.client
-import inspect
 import json
 import os
 import socket
@@ -153,12 +152,6 @@ def private_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("ARGUS_HOME", str(tmp_path / "argus-home"))
 
 
-needs_url = pytest.mark.skipif(
-    "url" not in inspect.signature(argus.watch).parameters, reason="this argus.watch keeps no run elsewhere"
-)
-
-
-@needs_url
 @pytest.mark.usefixtures("private_environment")
 def test_a_training_sends_what_is_explained_and_nothing_of_the_model_or_its_data() -> None:
     with recording() as sent:
@@ -184,7 +177,6 @@ def test_a_training_sends_what_is_explained_and_nothing_of_the_model_or_its_data
     assert all(request.headers["authorization"] == f"Bearer key-{SECRET}" for request in sent.requests)
 
 
-@needs_url
 @pytest.mark.usefixtures("private_environment")
 def test_a_training_that_fails_tells_neither_place_nor_person() -> None:
     with recording() as sent:

@@ -143,7 +143,7 @@ class Intake:
         if type(value) is not float:
             try:
                 if hasattr(value, "detach"):
-                    if hasattr(value, "_local_tensor"):  # a distributed tensor: read without a collective, or not at all
+                    if hasattr(value, "_local_tensor"):  # distributed: read without a collective, or not at all
                         from argus._shards import plain_norm
 
                         value, is_partial = plain_norm(value)

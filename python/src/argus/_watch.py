@@ -12,6 +12,7 @@ from argus import _endings
 from argus._filter import SampleFilter
 from argus._native import IS_ANCHOR, LR_RESTARTED, STEP_SKIPPED, Decision, History, Run
 from argus._options import Options
+from argus._redact import message_of
 from argus._report import Announcer, say
 from argus._samples import PerSample
 from argus._step import Intake, Pending, names_of
@@ -275,6 +276,7 @@ class Watch:
         """
         if not self._ended:
             self._ended = True
+            error = message_of(error) or ""
             _endings.dismiss(self)
             self._stop()
             try:
