@@ -197,6 +197,9 @@ void Worker::finish() {
     notices_.add(fmt::format("what waits for delivery may not survive a loss of power: {}", synced.error().message));
   transport_->abandon();
   publish();
+  // Let go of at once: another watch may go on with the run while this one is still held by somebody.
+  transport_.reset();
+  spool_.reset();
   const std::lock_guard lock(mutex_);
   is_stopped_ = true;
   answered_.notify_all();

@@ -264,8 +264,9 @@ TEST_F(RunServiceTest, TheNewestAnswerAloneCarriesWhatAnEarlierStepAskedFor) {
     const Result<Observed> answer =
         observe({steps.begin() + static_cast<std::ptrdiff_t>(i), steps.begin() + static_cast<std::ptrdiff_t>(i) + 16});
     const json object = json::parse(answer->answer);
-    for (const json& each : object["steps"]) {
-      if (acts(each)) asked.push_back(each);
+    const json& newest = object["steps"].back()["recommendation"];
+    for (const json& each : object["steps"]) {  // what was overtaken within its pack is not to be done any more
+      if (acts(each) && !newest.is_null() && newest["id"] == each["recommendation"]["id"]) asked.push_back(each);
     }
   }
   ASSERT_FALSE(asked.empty()) << "the run must ask for something";

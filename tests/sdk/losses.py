@@ -25,9 +25,9 @@ def feed(watch: argus.Watch, count: int, seed: int = 1, first: int = 0) -> None:
         watch.step(loss, step=step, grad_norm=math.exp(rng.gauss(0.0, 0.1)), lr=3e-4)
 
 
-def kept(program: Path, run: Callable, home: Path, run_id: str) -> list[dict]:
+def kept(program: Path, run: Callable, home: Path, run_id: str, *flags: str) -> list[dict]:
     """The observations a home has of a run, in the order in which they were judged."""
-    done = run("runs", "export", run_id, "--home", home)
+    done = run("runs", "export", run_id, "--home", home, *flags)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return [line for line in lines if "step" in line and "answer" in line]

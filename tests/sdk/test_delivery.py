@@ -77,7 +77,7 @@ def test_what_a_wrong_key_kept_back_is_there_once_the_key_is_right(program, argu
         with_key = watch(server.url, "wrong-key", key=key)
         feed(with_key, 10, first=50)
         assert with_key.complete(wait_s=WAIT_S)
-    assert steps_of(kept(program, argus_program, folder, "wrong-key")) == list(range(60))
+    assert steps_of(kept(program, argus_program, folder, "wrong-key", "--owner", "alice")) == list(range(60))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://somewhere", "http://", "nonsense", "http://user:pw@h"])

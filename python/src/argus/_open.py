@@ -111,8 +111,7 @@ def watch(
         watched.say_once("record", problem)
     if options.record and (team_ranks is None or team_ranks.reports):
         _endings.enroll(watched)
-    if model is not None or optimizers:
-        _attach(watched, options, team_ranks, model, optimizers, scheduler, scaler, loader, measure)
+    _attach(watched, options, team_ranks, model, optimizers, scheduler, scaler, loader, measure)
     return watched
 
 
@@ -145,12 +144,11 @@ def _attach(
 ) -> None:
     """Gives a watch what it needs of the model. What cannot be had is said, and the run is watched without it."""
     from argus._actions import Actions
-    from argus._gather import Gather
     from argus._parts import Parts
 
     checkpoints = _checkpoints(watched, options, ranks, model, optimizers, scheduler, scaler, loader)
     lr_scale = None
-    if options.auto:
+    if options.auto and optimizers:
         from argus._lr_scale import LearningRateScale
 
         lr_scale = LearningRateScale(optimizers, watched.contain)
@@ -172,6 +170,10 @@ def _attach(
         agrees = options.auto or checkpoints is not None or options.on_pause is not None
         parts.team = Team(ranks, can_apply=parts.can_apply if agrees else None, say_once=watched.say_once)
     watched.attach(parts, actions.left_out)
+    if model is None and not optimizers:
+        return
+    from argus._gather import Gather
+
     try:
         # Behind the learning-rate scale: its hooks come first, so that the rate in force is what is read.
         watched.gather = Gather(model, optimizers, scaler, measure=measure, on_error=watched.lose_gather)
