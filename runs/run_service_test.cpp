@@ -265,8 +265,9 @@ TEST_F(RunServiceTest, TheNewestAnswerAloneCarriesWhatAnEarlierStepAskedFor) {
         observe({steps.begin() + static_cast<std::ptrdiff_t>(i), steps.begin() + static_cast<std::ptrdiff_t>(i) + 16});
     const json object = json::parse(answer->answer);
     const json& newest = object["steps"].back()["recommendation"];
+    if (newest.is_null() || newest["state"] == "failed" || newest["state"] == "superseded") continue;
     for (const json& each : object["steps"]) {  // what was overtaken within its pack is not to be done any more
-      if (acts(each) && !newest.is_null() && newest["id"] == each["recommendation"]["id"]) asked.push_back(each);
+      if (acts(each) && newest["id"] == each["recommendation"]["id"]) asked.push_back(each);
     }
   }
   ASSERT_FALSE(asked.empty()) << "the run must ask for something";
