@@ -14,7 +14,7 @@ import torch
 from .faults import Fault
 from .tasks import STEPS, TASKS, Task
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "python" / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "sdk"))
 from closed_loop import Run  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def train(seed: int, make_fault: Callable[[Task, np.random.Generator, int], Faul
         if fault.data is not None:
             x, y = fault.data(i, x, y, ids)
         if run is not None:
-            keep = run.actions.left_out.keep(ids)
+            keep = run.watch.filter(ids)
             x, y, ids = (x, y, ids) if keep.all() else (x[keep], y[keep], ids[keep])
         losses = task.sample_losses(x, y)
         loss = losses.mean()
@@ -67,4 +67,5 @@ def train(seed: int, make_fault: Callable[[Task, np.random.Generator, int], Faul
             outcome.actions.append(report.kind + ("" if report.ok else "-"))
         outcome.lines = run.lines
         outcome.steps_lost = sum(run.lost)
+        run.close()
     return outcome
