@@ -1,4 +1,4 @@
-"""What AUTO may do, how often, and what it never does. Decisions are written by hand here; test_closed_loop.py has real ones."""
+"""What AUTO may do, how often, and what it never does. Decisions are written by hand here; tests/sdk/test_closed_loop.py has real ones."""
 
 from __future__ import annotations
 
