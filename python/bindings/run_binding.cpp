@@ -93,7 +93,7 @@ int observe(WatchedRun& self, std::int64_t step, std::uint32_t flags, const Scal
 
 void report(WatchedRun& self, std::uint64_t id, std::string_view kind, std::int64_t step, bool ok,
             std::string_view detail) {
-  std::size_t i = 1;
+  std::size_t i = 0;
   while (i < engine::kInterventionNames.size() && engine::kInterventionNames[i] != kind) ++i;
   if (i == engine::kInterventionNames.size())
     throw nb::value_error(("kind: no intervention is called '" + std::string(kind) + "'").c_str());

@@ -242,13 +242,50 @@ def fsdp(rank: int, world: int, store: Any) -> dict[str, Any]:
     return results
 
 
+def auto(rank: int, world: int, store: Any) -> dict[str, Any]:
+    """`argus.watch(mode="auto")` on every rank: the learning rate is far too high for a while."""
+    import argus
+
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 4))
+    inner = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 4))
+    model = nn.parallel.DistributedDataParallel(inner)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    watch = argus.watch(model, optimizer, mode="auto", quiet=True, model_type="mlp")
+    ballast = torch.randn(700, 700)  # a step of some length: an agreement takes a few tenths of a second
+    factors: list[float] = []
+    digests: list[str] = []
+    for i in range(480):
+        g = torch.Generator().manual_seed(1000 * i + rank)
+        x = torch.randn(64, 16, generator=g)
+        with torch.no_grad():
+            y = teacher(x) + 0.3 * torch.randn(64, 4, generator=g)
+            torch.tanh(ballast @ ballast)
+        for group in optimizer.param_groups:
+            group["lr"] = 1.2 if 200 <= i < 420 else 0.1
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        watch.step(loss)
+        assert watch._parts is not None and watch._parts.actions is not None
+        factors.append(watch._parts.actions.lr_factor)
+        digests.append(digest(model))
+    run_id = watch.run_id
+    certificate = watch.complete(wait_s=30.0)
+    return {
+        "factors": factors, "digests": digests, "run_id": run_id, "certificate": bool(certificate),
+        "errors": watch.errors, "scheduled": optimizer.param_groups[0]["lr"],
+    }  # fmt: skip
+
+
 def main() -> None:
     torch.set_num_threads(1)
     scenario, rank, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     store = connect(rank, world, sys.argv[4])
-    result = {"ddp": ddp, "silent": silent, "fsdp": fsdp}[scenario](rank, world, store)
+    result = {"ddp": ddp, "silent": silent, "fsdp": fsdp, "auto": auto}[scenario](rank, world, store)
     print(json.dumps(result), flush=True)
-    if scenario == "fsdp":
+    if scenario in ("fsdp", "auto"):
         dist.destroy_process_group()
 
 

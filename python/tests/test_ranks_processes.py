@@ -94,3 +94,15 @@ def test_norms_of_a_sharded_model_are_those_of_the_whole(tmp_path: Path) -> None
         if name != "hybrid":
             assert reporting[name][0]["local"] < 0.999 * plain[0]["grad_norm"], f"{name} was not sharded at all"
     assert other["fully_shard"] == []
+
+
+def test_under_auto_all_ranks_lower_their_rate_after_the_same_step_and_stay_equal() -> None:
+    first, second = run("auto", 2)
+    assert first["errors"] == second["errors"] == 0
+    assert min(first["factors"]) < 1.0
+    assert first["factors"] == second["factors"]
+    assert first["digests"] == second["digests"]
+    # One rank records, under the one name that all know.
+    assert first["run_id"] == second["run_id"]
+    assert (first["certificate"], second["certificate"]) == (True, False)
+    assert first["scheduled"] == 0.1

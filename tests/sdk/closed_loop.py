@@ -103,7 +103,9 @@ class Record:
         assert done.returncode == 0, done.stderr
         events = json.loads(done.stdout)["events"]
         self.transitions = [(e["id"], e["recommended"], e["state"]) for e in events if e["kind"] == "recommendation"]
-        self.applied = [(e["id"], e["applied"], e["ok"], e.get("detail", "")) for e in events if e["kind"] == "applied"]
+        self.applied = [
+            (e["id"], e["applied"], e["ok"], e.get("detail", "")) for e in events if e["kind"] == "applied" and e["id"]
+        ]
 
     def states(self, kind: str) -> list[str]:
         """The states recommendations of a kind went through, in order."""

@@ -163,6 +163,9 @@ def _attach(
     if options.analytics:
         analytics = Analytics(watched.send_analytics, watched.run_id, model, optimizers)
         analytics.start()
+    if options.auto:
+        # A client that has reported once is not taken to have done what it is asked at once: ranks must agree first.
+        watched.run.report(0, "NONE", 0, True, "AUTO: what is done is reported here")
     parts = Parts(watched.run, checkpoints=checkpoints, actions=actions, acts=options.auto, analytics=analytics)
     if ranks is not None:
         from argus._team import Team
