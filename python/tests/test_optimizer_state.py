@@ -151,6 +151,15 @@ def test_one_whose_state_lies_elsewhere_or_that_cannot_be_made_anew_is_refused(
     assert len(optimizer.state) == held
 
 
+def test_hooks_on_a_third_partys_optimizer_are_no_state_of_its_own() -> None:
+    net = net_of()
+    optimizer = Lion(net.parameters())
+    optimizer.register_step_pre_hook(lambda *_: None)
+    train(net, optimizer, range(3))
+    put_in_place(optimizer, fresh_state(optimizer))
+    train(net, optimizer, range(3, 5))
+
+
 def test_one_without_state_is_refused() -> None:
     with pytest.raises(CannotReset):
         fresh_state(torch.optim.SGD(net_of().parameters(), lr=0.1))

@@ -70,6 +70,8 @@ def _refuse_state_elsewhere(name: str, settings: set[str], used: Optimizer, fres
             if key != "params" and key not in settings and _differs(group.get(key), value):
                 raise CannotReset(f"{name} keeps a state of its own in its groups ({key})")
     for key, value in vars(fresh).items():
+        if key.endswith("_hooks"):  # ours among them
+            continue
         if key not in ("state", "param_groups", "defaults") and _differs(vars(used).get(key), value):
             raise CannotReset(f"{name} keeps a state of its own beside its groups ({key})")
 
