@@ -13,6 +13,8 @@
 Importing this package imports neither torch nor numpy.
 """
 
+from argus._checkpoint_files import CheckpointInfo
+from argus._checkpoint_tree import CheckpointError
 from argus._errors import (
     ArgusError,
     InvalidError,
@@ -44,6 +46,8 @@ __all__ = [
     "ENGINE_VERSION",
     "Anchor",
     "ArgusError",
+    "CheckpointError",
+    "CheckpointInfo",
     "Decision",
     "Engine",
     "Episode",

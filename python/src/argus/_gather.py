@@ -200,16 +200,22 @@ class Gather:
 
     # Handing over.
 
-    def learning_rate(self) -> Any:
-        """The largest rate of all param groups, as in force in the step: a number, or a 0-d tensor; None when there is none."""
+    def learning_rate(self, factor: float = 1.0) -> Any:
+        """The largest rate of all param groups, as in force in the step: a number, or a 0-d tensor; None when there is none.
+
+        Args:
+            factor: What AUTO multiplies rates by inside a step: for a step that a scaler skipped, so that its rate does not jump.
+        """
         rates = [rate for group_rates in self._rates.values() for rate in group_rates if rate is not None]
-        if not rates:
+        if rates:
+            factor = 1.0
+        else:
             rates = [g["lr"] for o in self._optimizers for g in o.param_groups if g.get("lr") is not None]
         numbers = [r for r in rates if not isinstance(r, Tensor) or r.device.type == "cpu"]
         if numbers:
-            return max(float(r) for r in numbers)
+            return max(float(r) for r in numbers) * factor
         tensors = [r.detach() for r in rates]
-        return torch.stack(tensors).max() if tensors else None
+        return torch.stack(tensors).max() * factor if tensors else None
 
     def hand_over(self) -> tuple[list[Tensor], Callable[[list[Any]], Measured], bool]:
         """Ends the step: its tensors, what turns their values into a `Measured`, and whether a scaler skipped the step."""

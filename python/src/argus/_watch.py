@@ -111,7 +111,7 @@ class Watch:
             loss: Training loss of the step (with accumulation: the mean over its micro-batches), task units.
             step: Optimizer step, 0 or more. Without it steps are counted from 0. A number below the last one is a rewind.
             grad_norm: Global L2 norm of the gradients, best before clipping.
-            lr: Learning rate in force. Else the largest of all param groups as the step used it.
+            lr: Learning rate of the schedule (AUTO's factor is put to it). Else the largest of all param groups as the step used it.
             val_loss: Validation loss, on the steps where validation ran.
             epoch: Epoch, a real of 0 or more.
             batch_size: Samples in the step.
@@ -155,6 +155,10 @@ class Watch:
                 self._collect(pending, leaves)
                 if lr is None:
                     lr = self._rate
+                elif hasattr(lr, "detach"):  # what the user knows is the schedule's
+                    lr = lr.detach() * self._lr_factor()
+                elif isinstance(lr, (int, float)):
+                    lr = lr * self._lr_factor()
             if step_skipped is not None:
                 pending.skipped = bool(step_skipped)
             for name, value in (
@@ -375,12 +379,16 @@ class Watch:
         gather = self.gather
         assert gather is not None
         try:
-            self._rate = gather.learning_rate()
+            self._rate = gather.learning_rate(self._lr_factor())
             own, pending.decode, pending.skipped = gather.hand_over()
             leaves.extend(own)
             pending.measured_leaves = len(own)
         except Exception as error:
             self.lose_gather(error)
+
+    def _lr_factor(self) -> float:
+        """What AUTO multiplies learning rates by."""
+        return 1.0 if self._parts is None or self._parts.actions is None else self._parts.actions.lr_factor
 
     def _take_clip(self) -> tuple[list[float], list[Tensor]]:
         norms, leaves = [], []
