@@ -80,7 +80,7 @@ class Context:
     Attributes:
         model: The user's model, unwrapped from DistributedDataParallel, DataParallel and torch.compile's OptimizedModule.
         optimizers: Its optimizers, maybe none.
-        step: Optimizer steps completed (in a watched run: the watch's step number); the number of every reading of this step.
+        step: Optimizer steps completed since the detector was attached; the number of every reading of this step.
         armed: The pass now running is read: training, with gradients, the first one of the step, not inside backward, not
             compiling. Functions given to `hook` are only called while it is True.
         deep: This step is a deep scan.
