@@ -188,6 +188,11 @@ class Context:
             self._deep_asked = {step for step in self._deep_asked if step > passed}
         self.extras = self.extras_allowed or self.deep
 
+    def release(self) -> None:
+        """Lets go of what is the user's."""
+        self.model, self.optimizers, self.layers, self.order = nn.Module(), [], [], []
+        self.gone.clear()
+
     def take_spent(self) -> float:
         """What `spent` was told since the last call, seconds."""
         seconds, self._extra_spent_s = self._extra_spent_s, 0.0

@@ -66,7 +66,7 @@ class Crew:
                 part.detach()
             except Exception as error:
                 self._fail(type(part).__name__, error)
-        self.parts, self._always = [], []
+        self.parts, self._always, self._root = [], [], None
         self._by_residue = [[] for _ in range(MAX_PERIOD)]
         self._collect_calls()
 

@@ -125,6 +125,7 @@ class LocalDetector:
         self._passes.detach()
         self._last_report = self._make_report()
         self._crew.detach()
+        self._context.release()
 
     def __enter__(self) -> LocalDetector:
         return self

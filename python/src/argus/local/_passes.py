@@ -71,6 +71,7 @@ class Passes:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._root = nn.Module()
 
     def next_step(self) -> None:
         """A step is through: the next pass is read."""
