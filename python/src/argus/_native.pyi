@@ -3,6 +3,7 @@ The native half of argus: the engine, its decisions and the history of a watched
 """
 
 from collections.abc import Sequence
+import enum
 from typing import Annotated, Final, overload
 
 import numpy
@@ -325,6 +326,111 @@ class Engine:
             argus.ArgusError: The bytes are torn, or of a version this build does not know.
         """
 
+class Check(enum.IntEnum):
+    """The nine checks of the local detector."""
+
+    DEAD_NEURONS = 0
+
+    ACTIVATION_SATURATION = 1
+
+    GRADIENT_FLOW = 2
+
+    WEIGHT_NORMS = 3
+
+    OPTIMIZER_STATE = 4
+
+    ATTENTION_COLLAPSE = 5
+
+    HARDWARE_INTEGRITY = 6
+
+    PRECISION_EROSION = 7
+
+    REPRESENTATION_COLLAPSE = 8
+
+class Level(enum.IntEnum):
+    """How bad a finding is."""
+
+    OK = 0
+
+    WARN = 1
+
+    CRITICAL = 2
+
+class Finding:
+    """One layer's departure under one check, standing now."""
+
+    def __init__(self, *, check: Check, level: Level, layer: str, chain: Sequence[str] = [], severity: float = 0.0, value: float = 0.0, baseline: float = 0.0, change: float = 0.0, since: int = -1, last_good: int = -1, note: str = '') -> None: ...
+
+    @property
+    def check(self) -> Check:
+        """Which check found it."""
+
+    @property
+    def level(self) -> Level:
+        """WARN or CRITICAL."""
+
+    @property
+    def layer(self) -> str:
+        """Qualified name of the parametrised layer concerned."""
+
+    @property
+    def chain(self) -> list[str]:
+        """Further names of the same place."""
+
+    @property
+    def severity(self) -> float:
+        """0 to 1."""
+
+    @property
+    def value(self) -> float:
+        """What the check measures, now; unit in `note`."""
+
+    @property
+    def baseline(self) -> float:
+        """The layer's own normal value of it."""
+
+    @property
+    def change(self) -> float:
+        """Severity now minus severity at the last visits; above 0 it worsens."""
+
+    @property
+    def since(self) -> int:
+        """Step of the onset."""
+
+    @property
+    def last_good(self) -> int:
+        """Newest step without it; -1 when there was none."""
+
+    @property
+    def note(self) -> str:
+        """What was seen, in numbers with units."""
+
+class Findings:
+    """What a group of checks says when asked."""
+
+    def __init__(self) -> None: ...
+
+    def add(self, finding: Finding) -> None:
+        """Adds a copy of one finding."""
+
+    @property
+    def standing(self) -> list[Finding]:
+        """The findings that stand now, copies."""
+
+    @property
+    def judged(self) -> list[int]:
+        """For each check, layers it could judge (past calibration)."""
+
+    @judged.setter
+    def judged(self, arg: Sequence[int], /) -> None: ...
+
+    @property
+    def known(self) -> list[int]:
+        """For each check, layers it watches at all."""
+
+    @known.setter
+    def known(self, arg: Sequence[int], /) -> None: ...
+
 class Run:
     """
     One run: judged here, at once; recorded by a server or in a home folder, later.
@@ -354,7 +460,7 @@ class Run:
             argus.ArgusError: An argument that cannot be meant.
         """
 
-    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None) -> int:
+    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None, local_health: dict[str, object] | None = None) -> int:
         """
         Judges one step at once and hands it over to be recorded; returns the harm pressure, 0 to 3.
 
@@ -366,9 +472,11 @@ class Run:
             losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
                 at most 65536. Above 1024 every n-th is judged and recorded, see `sample_stride`.
             sample_ids: Integers of 64 bits or texts of at most 256 bytes, of that length.
+            local_health: What the local detector says: worst_level, trend, scale, affected_fraction,
+                first_seen_step, and last_stable_step or None; all of them.
 
         Raises:
-            ValueError: A count, length, id or step number out of range. Nothing was observed.
+            ValueError: A count, length, id, word or step number out of range. Nothing was observed.
         """
 
     def report(self, id: int, kind: str, step: int, ok: bool, detail: str = '') -> None:
