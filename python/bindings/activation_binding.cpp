@@ -21,14 +21,14 @@ using probe::ActivationJudge;
 using probe::DType;
 using probe::Geometry;
 
-// Sizes and strides of a tensor: tuples of ints, torch.Size among them.
+// Sizes and strides of a tensor: tuples of ints, torch.Size among them. A negative axis counts from the end.
 Geometry geometry_of(const nb::tuple& shape, const nb::tuple& stride, int unit_axis) {
   const Py_ssize_t dims = PyTuple_GET_SIZE(shape.ptr());
   if (PyTuple_GET_SIZE(stride.ptr()) != dims) throw nb::value_error("shape and stride: one entry for each axis is needed");
   Geometry g;
   if (dims > Geometry::kDimsMax) return g;  // nothing is read of it
   g.dims = static_cast<int>(dims);
-  g.unit_axis = unit_axis;
+  g.unit_axis = unit_axis < 0 ? unit_axis + g.dims : unit_axis;
   for (Py_ssize_t d = 0; d < dims; ++d) {
     g.shape[static_cast<std::size_t>(d)] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), d));
     g.stride[static_cast<std::size_t>(d)] = PyLong_AsLongLong(PyTuple_GET_ITEM(stride.ptr(), d));
