@@ -17,7 +17,7 @@ constexpr float kPinned = 0.94f;           // of the square of half the range
 constexpr float kOneSided = 0.25f;         // a floor this small beside the ceiling is a floor at zero (ReLU, GELU, SiLU), not a rail
 constexpr int kRowsWanted = 8;             // rows a visit needs to count; visits of small batches are added up to it
 constexpr int kPeersLeast = 4;             // rows a comparison between samples needs
-constexpr int kCalibratingVisits = 14;     // Series::kCalibration and two to see it work
+constexpr int kCalibratingVisits = 14;     // eager ones: what the first hundred steps do is known before visits become rare
 constexpr int kRangeVisits = 4;            // visits before the range of a site is believed
 constexpr int kOtherBatchVisits = 4;       // visits with another number of samples before that is the new usual one
 constexpr double kLeastVariance = 1e-12;   // relative; below it float32 has nothing to say
@@ -25,23 +25,24 @@ constexpr int kCriticalVisits = 5;
 constexpr double kCriticalShare = 0.5;
 constexpr double kCriticalTimes = 2.0;     // of the effect a warning needs
 
-constexpr SeriesRule kScaleRule{.side = Side::kUp, .noise_floor = 0.15, .min_effect = 2.3, .confirm = 3};
-constexpr SeriesRule kVarianceRule{.side = Side::kDown, .noise_floor = 0.15, .min_effect = 2.3, .confirm = 3};
-constexpr SeriesRule kDirectionsRule{.side = Side::kDown, .noise_floor = 0.1, .min_effect = 1.0, .confirm = 3};
+// Sizes: the largest moves of healthy runs stayed below about 0.7 of these (docs/local-detector.md).
+constexpr ShiftRule kScaleRule{.upward = true, .sudden = 2.0, .gradual = 3.0, .confirm = 3};
+constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 1.8, .gradual = 2.7, .confirm = 3};
+constexpr ShiftRule kDirectionsRule{.upward = false, .sudden = 1.0, .gradual = 1.4, .confirm = 3};
 
-/// A Series with what a report needs beside its verdict.
+/// A Shift with what a report needs beside its verdict.
 struct Judged {
-  explicit Judged(SeriesRule rule) : series(rule), min_effect(rule.min_effect) {}
+  explicit Judged(ShiftRule rule) : shift(rule) {}
   void observe(std::int64_t step, double x) {
     value = x;
     older = newer;
-    newer = series.observe(step, x).effect;
-    departed = series.verdict().departed ? departed + 1 : 0;
+    newer = shift.observe(step, x).effect;
+    departed = shift.verdict().departed ? departed + 1 : 0;
   }
-  bool suspected() const { return series.verdict().suspected && !series.verdict().departed; }
+  bool suspected() const { return shift.verdict().suspected && !shift.verdict().departed; }
+  double severity(double effect) const { return 1.0 - std::exp(-std::max(0.0, effect) / shift.rule().sudden); }
 
-  Series series;
-  double min_effect;
+  Shift shift;
   double value = 0.0;
   double newer = 0.0;
   double older = 0.0;
@@ -101,7 +102,7 @@ struct ActivationJudge::Site {
   Attention attention() const;
   void report(std::vector<Finding>& out) const;
   void report_units(std::vector<Finding>& out, Check check, const StuckUnits& units, const char* format) const;
-  void report_series(std::vector<Finding>& out, Check check, const Judged& judged, const char* format) const;
+  void report_shift(std::vector<Finding>& out, Check check, const Judged& judged, const char* format) const;
 };
 
 ActivationJudge::ActivationJudge() = default;
@@ -228,8 +229,8 @@ void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows,
   if (peer_rows != 0 && rows != peer_rows) {
     // Fewer samples span fewer directions: a short last batch is left out, another batch size begins a history of its own.
     if (++other_batch < kOtherBatchVisits) return;
-    variance.series.reset();
-    directions.series.reset();
+    variance.shift.reset();
+    directions.shift.reset();
   }
   peer_rows = rows;
   other_batch = 0;
@@ -263,20 +264,19 @@ void ActivationJudge::Site::report_units(std::vector<Finding>& out, Check check,
   out.push_back(std::move(f));
 }
 
-void ActivationJudge::Site::report_series(std::vector<Finding>& out, Check check, const Judged& judged, const char* format) const {
-  const SeriesVerdict& v = judged.series.verdict();
+void ActivationJudge::Site::report_shift(std::vector<Finding>& out, Check check, const Judged& judged, const char* format) const {
+  const ShiftVerdict& v = judged.shift.verdict();
   if (!v.departed) return;
-  const double effect = std::abs(v.effect);
   Finding f;
   f.check = check;
-  const bool critical = effect >= kCriticalTimes * judged.min_effect && judged.departed > kCriticalVisits;
+  const bool critical = v.effect >= kCriticalTimes * judged.shift.rule().sudden && judged.departed > kCriticalVisits;
   f.level = critical ? Level::kCritical : Level::kWarn;
   f.layer = traits.layer;
   f.chain = traits.chain;
-  f.severity = 1.0 - std::exp(-effect / judged.min_effect);
+  f.severity = judged.severity(v.effect);
   f.value = std::exp(judged.value);
   f.baseline = std::exp(v.baseline);
-  f.change = f.severity - (1.0 - std::exp(-std::abs(judged.older) / judged.min_effect));
+  f.change = f.severity - judged.severity(judged.older);
   f.since = v.since;
   f.last_good = v.last_good;
   f.note = text(format, f.value, f.baseline);
@@ -287,11 +287,11 @@ void ActivationJudge::Site::report(std::vector<Finding>& out) const {
   report_units(out, Check::kDeadNeurons, silent, "%.0f of %.0f sampled units that used to respond are silent for every input");
   report_units(out, Check::kActivationSaturation, pinned, "%.0f of %.0f sampled units are pinned at the ends of their range");
   if (pinned.verdict().since < 0) {
-    report_series(out, Check::kActivationSaturation, scale, "activations exploded: RMS %.3g where %.3g was expected");
+    report_shift(out, Check::kActivationSaturation, scale, "activations exploded: RMS %.3g where %.3g was expected");
   }
-  report_series(out, Check::kRepresentationCollapse, variance, "variance between samples %.2g of the mean square, %.2g before");
-  if (!variance.series.verdict().departed) {
-    report_series(out, Check::kRepresentationCollapse, directions, "outputs use %.1f directions, %.1f before");
+  report_shift(out, Check::kRepresentationCollapse, variance, "variance between samples %.2g of the mean square, %.2g before");
+  if (!variance.shift.verdict().departed) {
+    report_shift(out, Check::kRepresentationCollapse, directions, "outputs use %.1f directions, %.1f before");
   }
 }
 
@@ -302,7 +302,7 @@ Findings ActivationJudge::findings() const {
     for (const Check check : {Check::kDeadNeurons, Check::kActivationSaturation, Check::kRepresentationCollapse}) {
       if (check == Check::kActivationSaturation && site->traits.is_output) continue;
       ++all.known[static_cast<int>(check)];
-      all.judged[static_cast<int>(check)] += site->visits >= Series::kCalibration ? 1 : 0;
+      all.judged[static_cast<int>(check)] += site->visits >= Shift::kCalibration ? 1 : 0;
     }
   }
   // Sites are visited in turn, so onsets are known to within a round: what overlaps the earliest one began with it.

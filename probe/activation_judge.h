@@ -7,7 +7,7 @@
 //   - a unit is pinned when the mean square of its distance from the middle of the site's range is 94 % of the square of half that
 //     range: it sits at one end, or flips between both. The range is what the site has shown so far, so it also catches values beyond it;
 //   - the site's scale (log RMS) rising, its variance between samples relative to its mean square (log) and its number of directions
-//     in use (log participation ratio) falling: three Series.
+//     in use (log participation ratio) falling (shift.h).
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "probe/finding.h"
-#include "probe/series.h"
+#include "probe/shift.h"
 #include "probe/stuck_units.h"
 #include "probe/units.h"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from argus.local._units_device import DeviceSamples
 EAGER_STEPS = 6
 #: Passes traced for sites: the first one and that of the first deep scan, for what the first one did not run.
 TRACES = 2
-_CALIBRATING, _SUSPECTED = 1, 2
 
 
 class Activations(Part):
@@ -32,21 +30,18 @@ class Activations(Part):
         self._sites: list[Site] = []
         self._numbers: dict[tuple[nn.Module, int, bool], int] = {}
         self._eager: set[int] = set()
-        self._hooks: list[tuple[nn.Module, Any]] = []
         self._due: dict[nn.Module, list[int]] = {}
         self._calls: dict[nn.Module, int] = {}
         self._trace: list[Call] | None = None
         self._names: dict[nn.Module, str] = {}
         self._traces_left = TRACES
-        self._error: Exception | None = None
-        self._spent_s = 0.0
 
     def attach(self) -> None:
         if self.context.compiled:
             self.context.warn("activations are not watched: the model is compiled")
 
     def detach(self) -> None:
-        self._unhook()
+        self._due, self._trace = {}, None
         self._device.forget()
 
     def layers_changed(self) -> None:
@@ -54,7 +49,7 @@ class Activations(Part):
 
     def begin_pass(self) -> None:
         context = self.context
-        self._unhook()
+        self._due, self._trace = {}, None
         if context.compiled:
             return
         if self._traces_left == TRACES or (self._traces_left > 0 and context.deep):
@@ -71,17 +66,12 @@ class Activations(Part):
             if there is None:
                 self._due[module] = [number]
                 self._calls[module] = 0
-                self._hook(module, self._after)
+                context.hook_once(module, self._after, self)
             else:
                 there.append(number)
 
     def end_pass(self, output: Any) -> None:
-        self._unhook()
-        spent, self._spent_s = self._spent_s, 0.0
-        self.context.spent(spent)
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        self._due = {}
         if self._trace is not None:
             calls, self._trace = self._trace, None
             self._add_sites(plan(calls, _addresses(output)))
@@ -109,15 +99,15 @@ class Activations(Part):
         for name, module in watchable(self.context.model):
             self._names[module] = name
             self._calls[module] = 0
-            self._hook(module, self._note)
+            self.context.hook_once(module, self._note, self)
 
-    def _note(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _note(self, module: nn.Module, args: Any, output: Any) -> None:
         kind = kind_of(module)
         if self._trace is None or kind is None:
             return
         number = self._calls[module]
         self._calls[module] = number + 1
-        taken = _taken(args, kwargs)
+        taken = _taken(args)
         is_data = taken is not None and torch.is_grad_enabled() and not taken.requires_grad
         given = identity_of(tensor_of(output))
         self._trace.append(Call(self._names[module], module, number, kind, identity_of(taken), given, is_data))
@@ -134,13 +124,13 @@ class Activations(Part):
 
     # Reading.
 
-    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _after(self, module: nn.Module, args: Any, output: Any) -> None:
         call = self._calls[module]
         self._calls[module] = call + 1
         for number in self._due[module]:
             site = self._sites[number]
             if site.number == call:
-                self._read(number, site, _taken(args, kwargs) if site.reads_input else tensor_of(output))
+                self._read(number, site, _taken(args) if site.reads_input else tensor_of(output))
 
     def _read(self, number: int, site: Site, tensor: Tensor | None) -> None:
         if tensor is None or type(tensor) is not Tensor or tensor.layout is not torch.strided:
@@ -164,35 +154,9 @@ class Activations(Part):
         else:
             self._eager.add(number)
 
-    # Hooks, in place during one pass only.
 
-    def _hook(self, module: nn.Module, fn: Any) -> None:
-        def contained(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if self._error is not None or not self.context.armed:
-                return
-            start = perf_counter()
-            try:
-                fn(module, args, kwargs, output)
-            except Exception as error:
-                self._error = error
-            self._spent_s += perf_counter() - start
-
-        self._hooks.append((module, module.register_forward_hook(contained, with_kwargs=True)))
-
-    def _unhook(self) -> None:
-        for _, handle in self._hooks:
-            handle.remove()
-        self._hooks = []
-        self._due = {}
-
-
-def _taken(args: Any, kwargs: Any) -> Tensor | None:
-    if args:
-        return tensor_of(args[0])
-    for value in kwargs.values():
-        if isinstance(value, Tensor):
-            return value
-    return None
+def _taken(args: Any) -> Tensor | None:
+    return tensor_of(args[0]) if args else None
 
 
 def _addresses(output: Any, depth: int = 3) -> set[int]:
