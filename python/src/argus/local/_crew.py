@@ -137,6 +137,11 @@ class Crew:
             leaf = LeafHook(self, module, fn, self._owner, index, extra)
             (self._always if index is None else self._by_residue[index % MAX_PERIOD]).append(leaf)
 
+    def once(self, module: nn.Module, fn: HookFunction, part: Part) -> None:
+        """`Context.hook_once`."""
+        if module is not self._root and not self._is_hidden(module):
+            self.install(LeafHook(self, module, fn, part, None, False))
+
     def drop_modules(self, present: set[int]) -> None:
         """Forgets hooks of modules that are not among these ids."""
         self._keep(lambda leaf: id(leaf.module) in present)

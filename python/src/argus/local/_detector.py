@@ -87,7 +87,9 @@ class LocalDetector:
         self._quiet = quiet
         self._said: list[str] = []
         self._crew = crew = Crew(self._warn, lambda module: id(module) in self._layers.hidden)
-        self._context = context = Context(root, optimizers, path=path, register=crew.register, warn=self._warn)
+        self._context = context = Context(
+            root, optimizers, path=path, register=crew.register, warn=self._warn, once=crew.once
+        )
         self._layers = Layers(context, self._warn)
         self._governor = Governor(context, float(budget))
         self._passes = Passes(
