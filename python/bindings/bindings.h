@@ -36,6 +36,7 @@ struct WatchedRun {
   std::vector<client::SampleId> ids;  // of the newest step; kept for its memory
 };
 
+void bind_attention(nanobind::module_& module);
 void bind_decision(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_history(nanobind::module_& module);
