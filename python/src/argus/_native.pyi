@@ -3,6 +3,7 @@ The native half of argus: the engine, its decisions and the history of a watched
 """
 
 from collections.abc import Sequence
+import enum
 from typing import Annotated, Final, overload
 
 import numpy
@@ -324,6 +325,111 @@ class Engine:
         Raises:
             argus.ArgusError: The bytes are torn, or of a version this build does not know.
         """
+
+class Check(enum.IntEnum):
+    """The nine checks of the local detector."""
+
+    DEAD_NEURONS = 0
+
+    ACTIVATION_SATURATION = 1
+
+    GRADIENT_FLOW = 2
+
+    WEIGHT_NORMS = 3
+
+    OPTIMIZER_STATE = 4
+
+    ATTENTION_COLLAPSE = 5
+
+    HARDWARE_INTEGRITY = 6
+
+    PRECISION_EROSION = 7
+
+    REPRESENTATION_COLLAPSE = 8
+
+class Level(enum.IntEnum):
+    """How bad a finding is."""
+
+    OK = 0
+
+    WARN = 1
+
+    CRITICAL = 2
+
+class Finding:
+    """One layer's departure under one check, standing now."""
+
+    def __init__(self, *, check: Check, level: Level, layer: str, chain: Sequence[str] = [], severity: float = 0.0, value: float = 0.0, baseline: float = 0.0, change: float = 0.0, since: int = -1, last_good: int = -1, note: str = '') -> None: ...
+
+    @property
+    def check(self) -> Check:
+        """Which check found it."""
+
+    @property
+    def level(self) -> Level:
+        """WARN or CRITICAL."""
+
+    @property
+    def layer(self) -> str:
+        """Qualified name of the parametrised layer concerned."""
+
+    @property
+    def chain(self) -> list[str]:
+        """Further names of the same place."""
+
+    @property
+    def severity(self) -> float:
+        """0 to 1."""
+
+    @property
+    def value(self) -> float:
+        """What the check measures, now; unit in `note`."""
+
+    @property
+    def baseline(self) -> float:
+        """The layer's own normal value of it."""
+
+    @property
+    def change(self) -> float:
+        """Severity now minus severity at the last visits; above 0 it worsens."""
+
+    @property
+    def since(self) -> int:
+        """Step of the onset."""
+
+    @property
+    def last_good(self) -> int:
+        """Newest step without it; -1 when there was none."""
+
+    @property
+    def note(self) -> str:
+        """What was seen, in numbers with units."""
+
+class Findings:
+    """What a group of checks says when asked."""
+
+    def __init__(self) -> None: ...
+
+    def add(self, finding: Finding) -> None:
+        """Adds a copy of one finding."""
+
+    @property
+    def standing(self) -> list[Finding]:
+        """The findings that stand now, copies."""
+
+    @property
+    def judged(self) -> list[int]:
+        """For each check, layers it could judge (past calibration)."""
+
+    @judged.setter
+    def judged(self, arg: Sequence[int], /) -> None: ...
+
+    @property
+    def known(self) -> list[int]:
+        """For each check, layers it watches at all."""
+
+    @known.setter
+    def known(self, arg: Sequence[int], /) -> None: ...
 
 class Run:
     """
