@@ -20,7 +20,11 @@ constexpr double kSharpEntropy = 0.5;
 constexpr double kFlatShare = 0.12;
 constexpr double kStructure = 0.3;  // nats
 constexpr double kGoneShare = 0.01;
-constexpr double kHold = 0.6;  // share of the jump that must still be there for the departure to stand
+// Growth of the spread between two scans, as a logarithm, that means learning: of the heads' mean, of any one head.
+constexpr double kMovingMean = 0.2;
+constexpr double kMovingOne = 0.6;
+constexpr double kLeastSpread = 1e-3;  // nats; below it growth is rounding
+constexpr double kHold = 0.6;          // share of the jump that must still be there for the departure to stand
 
 std::string percent_note(const AttentionHead& head, std::size_t departed, std::size_t heads, std::string_view which) {
   const bool sharp = head.departed() == AttentionHead::Departure::kSharp;
@@ -109,27 +113,38 @@ double AttentionHead::severity() const {
 }
 
 int AttentionJudge::add(std::string layer, std::vector<std::string> chain) {
-  layers_.push_back({std::move(layer), std::move(chain), {}, 0.0, 0.0});
+  layers_.push_back({std::move(layer), std::move(chain), {}, false, 0.0, 0.0});
   return static_cast<int>(layers_.size()) - 1;
 }
 
-bool AttentionJudge::observe(int at, std::int64_t step, std::span<const double> entropy,
-                             std::span<const double> spread) {
-  if (at < 0 || static_cast<std::size_t>(at) >= layers_.size()) return false;
+int AttentionJudge::observe(int at, std::int64_t step, std::span<const double> entropy,
+                            std::span<const double> spread) {
+  if (at < 0 || static_cast<std::size_t>(at) >= layers_.size()) return 0;
   Layer& layer = layers_[static_cast<std::size_t>(at)];
   const std::size_t heads = std::min({entropy.size(), spread.size(), static_cast<std::size_t>(kHeads)});
   if (layer.heads.size() != heads) layer.heads.assign(heads, AttentionHead());
   bool unsettled = false;
   double worst = 0.0;
+  double growth = 0.0;
+  double most_growth = 0.0;
   for (std::size_t i = 0; i < heads; ++i) {
     AttentionHead& head = layer.heads[i];
-    if (std::isfinite(entropy[i]) && std::isfinite(spread[i])) head.observe(step, entropy[i], spread[i]);
+    if (std::isfinite(entropy[i]) && std::isfinite(spread[i])) {
+      const double before = head.seen() ? head.spread() : spread[i];
+      const double grown = std::log((spread[i] + kLeastSpread) / (before + kLeastSpread));
+      growth += grown / static_cast<double>(heads);
+      most_growth = std::max(most_growth, grown);
+      head.observe(step, entropy[i], spread[i]);
+    }
     unsettled = unsettled || (head.suspected() && head.departed() == AttentionHead::Departure::kNone);
     worst = std::max(worst, head.severity());
   }
   layer.severity_before = layer.severity;
   layer.severity = worst;
-  return unsettled;
+  const double least = layer.moving ? 0.5 : 1.0;  // in the shorter interval
+  layer.moving = growth >= least * kMovingMean || most_growth >= least * kMovingOne;
+  if (unsettled) return kConfirmSteps;
+  return layer.moving ? kMovingSteps : 0;
 }
 
 Findings AttentionJudge::findings() const {
@@ -174,6 +189,7 @@ Findings AttentionJudge::findings() const {
 void AttentionJudge::reset() {
   for (Layer& layer : layers_) {
     layer.heads.clear();
+    layer.moving = false;
     layer.severity = layer.severity_before = 0.0;
   }
 }

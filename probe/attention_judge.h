@@ -5,6 +5,8 @@
 // softmax's own unit). Heads that learn to look sharply are healthy: they get there over many steps, and slower the
 // sharper they are. So what is judged is the jump of log(1 + spread) from one scan to the next against the head's own
 // fastest recent course, then that it stays.
+// Learning to look begins small and grows by a factor in each interval, long before it shows in the entropy: while that
+// is seen, scans are wanted closer together, so that the course of a head that learns is not taken for a jump.
 #pragma once
 
 #include <array>
@@ -24,6 +26,7 @@ class AttentionHead {
 
   void observe(std::int64_t step, double entropy, double spread);
 
+  bool seen() const { return visits_ > 0; }
   bool judged() const { return visits_ > kFirst; }
   /// Evidence that more looks would confirm or refute.
   bool suspected() const { return departure_ != Departure::kNone; }
@@ -68,15 +71,18 @@ class AttentionHead {
 class AttentionJudge {
  public:
   static constexpr int kHeads = 64;
+  static constexpr int kConfirmSteps = 10;
+  static constexpr int kMovingSteps = 25;
 
   /// A layer by its qualified name and the parametrised layers that make its queries and keys; the number to observe it
   /// by.
   int add(std::string layer, std::vector<std::string> chain);
 
   /// One scan of layer `at` (from `add`) at `step`: a value a head. Heads beyond kHeads are left out; a head that is
-  /// not finite is not observed; another number of heads than before starts the layer's history anew. True when another
-  /// look soon would settle a suspicion. Cost: well under a microsecond a head.
-  bool observe(int at, std::int64_t step, std::span<const double> entropy, std::span<const double> spread);
+  /// not finite is not observed; another number of heads than before starts the layer's history anew. Returns the steps
+  /// after which the next scan is wanted: kConfirmSteps to settle a suspicion, kMovingSteps while heads are learning to
+  /// look, else 0 (whenever it suits). Cost: well under a microsecond a head.
+  int observe(int at, std::int64_t step, std::span<const double> entropy, std::span<const double> spread);
 
   Findings findings() const;
   /// Forgets the histories, not the layers.
@@ -87,6 +93,7 @@ class AttentionJudge {
     std::string name;
     std::vector<std::string> chain;
     std::vector<AttentionHead> heads;
+    bool moving = false;
     double severity = 0.0;
     double severity_before = 0.0;
   };

@@ -20,8 +20,8 @@ namespace {
 
 using probe::AttentionJudge;
 
-bool observe(AttentionJudge& self, int at, std::int64_t step, const std::vector<double>& entropy,
-             const std::vector<double>& spread) {
+int observe(AttentionJudge& self, int at, std::int64_t step, const std::vector<double>& entropy,
+            const std::vector<double>& spread) {
   if (entropy.size() != spread.size()) throw nb::value_error("entropy, spread: one value each a head is needed");
   return self.observe(at, step, entropy, spread);
 }
@@ -43,7 +43,7 @@ void bind_attention(nb::module_& module) {
            "A layer by its qualified name and the layers that make its queries and keys; the number to observe it by.")
       .def("observe", &observe, "at"_a, "step"_a, "entropy"_a, "spread"_a,
            "One scan, a value a head: entropy over the keys as a share of its maximum, and standard deviation of the\n"
-           "logits in nats. True when another look soon would settle a suspicion.")
+           "logits in nats. Steps after which the next scan is wanted; 0: whenever it suits.")
       .def("findings", &AttentionJudge::findings)
       .def("reset", &AttentionJudge::reset, "Forgets the histories, not the layers.");
   module.def("all_finite", &all_finite, "address"_a, "dtype"_a, "count"_a, "stride"_a,

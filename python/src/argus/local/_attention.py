@@ -34,8 +34,6 @@ _LEAST_KEYS = 4
 _MASKED = 5000.0
 #: Between deep scans, where the budget allows: steps from one scan to the next.
 _EVERY = 25
-#: Steps until the look that confirms a suspicion.
-_LOOK_AGAIN = 10
 #: What one torch function costs while the mode is on, seconds; for the governor.
 _DISPATCH_S = 1e-6
 
@@ -261,7 +259,7 @@ def _unreadable_now() -> bool:
 class Attention(Part):
     """Check 6. Costs nothing but in scanned steps: there about 0.1 ms an attention layer and 1 microsecond a torch function.
 
-    Scans deep steps and, where the budget allows, every 25th step.
+    Scans deep steps; between them every 25th step where the budget allows or heads are learning to look, and sooner to confirm.
     """
 
     def __init__(self, context: Context) -> None:
@@ -277,7 +275,8 @@ class Attention(Part):
         self._pending: tuple[int, list[int], Transfer] | None = None
         self._seen_functions = 0
         self._probe_s = 0.0
-        self._next = 0
+        self._next = 0  # where the budget allows
+        self._wanted: int | None = None
 
     def attach(self) -> None:
         self.layers_changed()
@@ -299,12 +298,13 @@ class Attention(Part):
         self._take_off()
         self._collect()
         context = self.context
-        if context.compiled or not (context.deep or (context.extras and context.step >= self._next)):
+        wanted = self._wanted is not None and context.step >= self._wanted
+        if context.compiled or not (context.deep or wanted or (context.extras and context.step >= self._next)):
             return
         if _compiled_graphs():
             context.warn("attention is not watched: compiled code runs in this process and would be compiled anew")
             return
-        self._next = context.step + _EVERY
+        self._next, self._wanted = context.step + _EVERY, None
         self._executed, self._calls, self._read = [], {}, []
         self._seen_functions, self._probe_s = 0, 0.0
         self._mode = _Mode(self._see)
@@ -400,9 +400,9 @@ class Attention(Part):
             return
         step, sites, transfer = self._pending
         self._pending = None
-        unsettled = False
+        wishes = []
         for site, values in zip(sites, transfer.values(), strict=True):
             heads = len(values) // 2
-            unsettled = self._judge.observe(site, step, values[:heads], values[heads:]) or unsettled
-        if unsettled:
-            self.context.ask_deep(_LOOK_AGAIN)
+            wishes.append(self._judge.observe(site, step, values[:heads], values[heads:]))
+        wishes = [wish for wish in wishes if wish > 0]
+        self._wanted = step + min(wishes) if wishes else None
