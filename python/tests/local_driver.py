@@ -87,7 +87,7 @@ class Driver:
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for part in self.parts:
-            part.before_update(0, optimizer, bool(args) or "closure" in kwargs)
+            part.before_update(0, optimizer, len(args) > 1 or kwargs.get("closure") is not None)
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for part in self.parts:
