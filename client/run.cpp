@@ -226,7 +226,10 @@ Result<int> Run::observe(const Observation& o) {
   // recorded, unless none is.
   const bool tells = slot != nullptr || !may_record;
   const std::size_t told = tells ? payload.applied.size() : 0;
-  if (slot != nullptr) slot->head = step;
+  if (slot != nullptr) {
+    slot->head = step;
+    slot->health = o.health_detail;
+  }
   step.samples = payload.samples;
   step.applied = std::span<const engine::Applied>(run.applied).first(told);
   const int before = run.pressure.load(std::memory_order_relaxed);

@@ -460,7 +460,7 @@ class Run:
             argus.ArgusError: An argument that cannot be meant.
         """
 
-    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None) -> int:
+    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None, local_health: dict[str, object] | None = None) -> int:
         """
         Judges one step at once and hands it over to be recorded; returns the harm pressure, 0 to 3.
 
@@ -472,9 +472,11 @@ class Run:
             losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
                 at most 65536. Above 1024 every n-th is judged and recorded, see `sample_stride`.
             sample_ids: Integers of 64 bits or texts of at most 256 bytes, of that length.
+            local_health: What the local detector says: worst_level, trend, scale, affected_fraction,
+                first_seen_step, and last_stable_step or None; all of them.
 
         Raises:
-            ValueError: A count, length, id or step number out of range. Nothing was observed.
+            ValueError: A count, length, id, word or step number out of range. Nothing was observed.
         """
 
     def report(self, id: int, kind: str, step: int, ok: bool, detail: str = '') -> None:

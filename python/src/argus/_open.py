@@ -47,12 +47,13 @@ def watch(
     on_pause: Callable[[str], object] | str | None = None,
     history_steps: int | None = None,
     analytics: bool | None = None,
+    local: bool | None = None,
 ) -> Watch:
     """Watches a training run. Decisions are made in this process; the run is kept in the home folder, or by a server.
 
     Every argument but the objects may come from the environment instead: ARGUS_URL, ARGUS_API_KEY, ARGUS_RUN_ID, ARGUS_MODE,
     ARGUS_CHECKPOINT_DIR, ARGUS_TOTAL_STEPS, ARGUS_HOME, ARGUS_RECORD, ARGUS_MODEL_TYPE, ARGUS_QUIET, ARGUS_ON_PAUSE (raise),
-    ARGUS_HISTORY_STEPS, ARGUS_ANALYTICS.
+    ARGUS_HISTORY_STEPS, ARGUS_ANALYTICS, ARGUS_LOCAL.
 
     Args:
         model: The model that trains. Gives the depth order of its parameters; without it the optimizer's order is used.
@@ -79,6 +80,8 @@ def watch(
         on_pause: What a PAUSE does: "raise" raises `TrainingPaused` from `step`; a function is called with the reason.
         history_steps: Steps `Watch.history` keeps, about 260 bytes each; default 100,000.
         analytics: True sends the second stream (`argus explain-telemetry` lists its fields) to the same place.
+        local: True looks inside the model too, with an `argus.LocalDetector`; what it finds travels with the steps as a summary
+            (`local_health`), and is in `Watch.local` in full.
 
     Raises:
         UsageError: An argument is of a kind that cannot be meant. Only here, never from a call inside the loop.
@@ -97,9 +100,12 @@ def watch(
             "url": url, "key": key, "run_id": run_id, "mode": mode, "checkpoint_dir": checkpoint_dir,
             "total_steps": total_steps, "home": home, "record": record, "model_type": model_type, "quiet": quiet,
             "on_change": on_change, "on_pause": on_pause, "history_steps": history_steps, "analytics": analytics,
+            "local": local,
         }
     )  # fmt: skip
     optimizers = _checked_optimizers(model, optimizer)
+    if options.local and model is None:
+        raise UsageError("local: needs the model; accepted is argus.watch(model, optimizer, local=True)", field="model")
     team_ranks = _discover_ranks(model)
     if team_ranks is not None:
         options = replace(options, run_id=team_ranks.common_run_id(options.run_id or _options.new_run_id(model)))
@@ -182,6 +188,17 @@ def _attach(
         watched.gather = Gather(model, optimizers, scaler, measure=measure, on_error=watched.lose_gather)
     except Exception as error:  # an optimizer that cannot be hooked is still trained
         watched.lose_gather(error)
+    if options.local:
+        _look_inside(watched, options, model, optimizers)
+
+
+def _look_inside(watched: Watch, options: Options, model: Any, optimizers: list[Optimizer]) -> None:
+    from argus.local import LocalDetector
+
+    try:
+        watched.local = LocalDetector(model, optimizers or None, quiet=options.quiet)
+    except Exception as error:  # a model that cannot be hooked is still trained
+        watched.contain(error)
 
 
 def _checkpoints(

@@ -34,6 +34,7 @@ class Options:
     quiet: bool = False
     history_steps: int = 100_000
     analytics: bool = False
+    local: bool = False
     on_change: Callable[[Any], object] | None = None
     on_pause: Callable[[str], object] | str | None = None
 
@@ -61,6 +62,7 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
         quiet=_flag(given, environ, "quiet", "ARGUS_QUIET", False),
         history_steps=_count(given, environ, "history_steps", "ARGUS_HISTORY_STEPS", 100_000) or _no_history(),
         analytics=_flag(given, environ, "analytics", "ARGUS_ANALYTICS", False),
+        local=_flag(given, environ, "local", "ARGUS_LOCAL", False),
         on_change=_callable(given, "on_change", "a function of one decision"),
         on_pause=_pause(given, environ),
     )

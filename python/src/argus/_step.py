@@ -53,6 +53,7 @@ class Pending:
     layer2: dict[str, Any] = field(default_factory=dict)
     layer2_leaves: list[str] = field(default_factory=list)
     sample_ids: list[Any] | None = None
+    local_health: dict[str, Any] | None = None
     skipped: bool = False
     measured: Measured | None = None
     _clip: list[float] = field(default_factory=list)

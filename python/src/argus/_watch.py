@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from argus._parts import Parts
     from argus._team import Team
     from argus._transfer import Transfer
+    from argus.local import LocalDetector
 
 #: Steps that may wait for a device at a time. Past it the oldest goes on without what was to come from the device.
 _WAITING_MAX = 64
@@ -43,6 +44,7 @@ class Watch:
         unread: Steps whose device numbers did not arrive in time and were left out.
         norm_source: Where the newest gradient norm comes from: "given", "before_clipping" (`clip_grad_norm_`), "measured" (as the
             optimizer saw it, after any clipping), "measured_local" (the same, of this rank's shard alone), or None.
+        local: The detector inside the model with `local=True`: `watch.local.summary()`; else None.
     """
 
     def __init__(self, options: Options, run: Run) -> None:
@@ -52,6 +54,7 @@ class Watch:
         self._announcer = Announcer(quiet=options.quiet)
         self._intake = Intake(self.say_once)
         self.gather: Gather | None = None
+        self.local: LocalDetector | None = None
         self._parts: Parts | None = None
         self._team: Team | None = None
         self._started_s = time.monotonic()
@@ -159,6 +162,9 @@ class Watch:
                     lr = lr.detach() * self._lr_factor()
                 elif isinstance(lr, (int, float)):
                     lr = lr * self._lr_factor()
+            if self.local is not None:
+                self.local.number(pending.step)
+                pending.local_health = self.local.health()
             if step_skipped is not None:
                 pending.skipped = bool(step_skipped)
             for name, value in (
@@ -429,7 +435,12 @@ class Watch:
         self._ids = pending.sample_ids
         run = self.run
         pressure = run.observe(
-            pending.step, pending.flags, pending.scalars, **pending.layer2, sample_ids=names_of(pending.sample_ids)
+            pending.step,
+            pending.flags,
+            pending.scalars,
+            **pending.layer2,
+            sample_ids=names_of(pending.sample_ids),
+            local_health=pending.local_health,
         )
         self._history.record(run)
         if pressure != self._pressure:
@@ -448,6 +459,8 @@ class Watch:
     def _begin_segment(self, start: int) -> None:
         self.run.reset(start)
         self._next_step, self._last_step = start, start - 1
+        if self.local is not None:
+            self.local.reset()
 
     def _changed(self, decision: Decision) -> None:
         self._announcer.update(decision)
@@ -510,6 +523,8 @@ class Watch:
         gather, self.gather = self.gather, None
         if gather is not None:
             gather.close()
+        if self.local is not None:
+            self.local.detach()
         if self._parts is not None:
             self._parts.unhook()
 

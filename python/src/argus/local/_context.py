@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 #: Steps within which every index of a rotation is due at least once, however little the budget allows.
 MAX_PERIOD = 24
-#: Deep scans: these steps since the detector was attached, then every DEEP_EVERY.
+# The slot of index i is that of i % MAX_PERIOD here: neighbours lie far apart, so that the work of a few layers is spread.
+_SLOT_OF = (0, 12, 6, 18, 3, 15, 9, 21, 1, 13, 7, 19, 4, 16, 10, 22, 2, 14, 8, 20, 5, 17, 11, 23)
+_INDEX_OF = tuple(_SLOT_OF.index(slot) for slot in range(MAX_PERIOD))
+#: Deep scans: these steps since the detector was attached, then every DEEP_EVERY (more where a scan costs too much of the steps).
 DEEP_FIRST = (10, 25, 50)
 DEEP_EVERY = 100
 
@@ -59,6 +62,14 @@ class Part:
         """What stands now."""
         return []
 
+    def memory_bytes(self) -> int:
+        """What the part holds for the layers it watches, bytes."""
+        return 0
+
+    def describe(self) -> dict[str, Any]:
+        """Further JSON-able facts for the report (coverage of a scan, the origin of a NaN), by key."""
+        return {}
+
     def reset(self) -> None:
         """The run was rolled back or reset on purpose: forget histories, keep hooks."""
 
@@ -69,7 +80,7 @@ class Context:
     Attributes:
         model: The user's model, unwrapped from DistributedDataParallel, DataParallel and torch.compile's OptimizedModule.
         optimizers: Its optimizers, maybe none.
-        step: Optimizer steps completed (in a watched run: the watch's step number); the number of every reading of this step.
+        step: Optimizer steps completed since the detector was attached; the number of every reading of this step.
         armed: The pass now running is read: training, with gradients, the first one of the step, not inside backward, not
             compiling. Functions given to `hook` are only called while it is True.
         deep: This step is a deep scan.
@@ -80,6 +91,7 @@ class Context:
         gone: Indices of `layers` that are no longer part of the model.
         order: Indices of `layers` in the order of their first call in the first armed pass; until then in registration order.
             Layers never called as modules come last.
+        deep_every: Steps between deep scans: DEEP_EVERY, or a multiple of it where they would not fit the budget.
         width, period: Each step `width` of MAX_PERIOD slots are due, so that every index is due once in `period` steps.
         path: "auto", or "device" to read CPU tensors as if they were on an accelerator.
         share: A side channel to the other ranks of the run, or None: takes this rank's hash (64 bits) for a step, never blocks.
@@ -101,11 +113,13 @@ class Context:
         self.armed = False
         self.deep = False
         self.compiled = False
-        self.extras = False
+        self.extras = True
+        self.extras_allowed = True
         self.layers: list[tuple[str, nn.Module]] = []
         self.gone: set[int] = set()
         self.order: list[int] = []
         self.width = 6
+        self.deep_every = DEEP_EVERY
         self.cursor = 0
         self.share: Callable[[int, int], None] | None = None
         self._register = register
@@ -121,16 +135,21 @@ class Context:
 
     def due(self, index: int) -> bool:
         """Whether a layer, site or parameter of this number is to be read in this step."""
-        return (index - self.cursor) % MAX_PERIOD < self.width
+        return (_SLOT_OF[index % MAX_PERIOD] - self.cursor) % MAX_PERIOD < self.width
 
     def due_indices(self, count: int) -> list[int]:
         """Those of `range(count)` that are due, ascending: cheaper than asking for each."""
-        cursor, width = self.cursor, self.width
-        if width == MAX_PERIOD:
+        if self.width == MAX_PERIOD:
             return list(range(count))
-        due = [i for slot in range(cursor, cursor + width) for i in range(slot % MAX_PERIOD, count, MAX_PERIOD)]
+        due: list[int] = []
+        for first in self.due_residues():
+            due.extend(range(first, count, MAX_PERIOD))
         due.sort()
         return due
+
+    def due_residues(self) -> list[int]:
+        """What an index that is due leaves when divided by MAX_PERIOD."""
+        return [_INDEX_OF[slot % MAX_PERIOD] for slot in range(self.cursor, self.cursor + self.width)]
 
     def hook(self, module: nn.Module, fn: HookFunction, index: int | None = None, *, extra: bool = False) -> None:
         """Calls `fn(module, args, output)` after each forward of `module` in armed passes; only from `attach` or `layers_changed`.
@@ -163,10 +182,16 @@ class Context:
         self._passed += 1
         self.cursor = (self.cursor + self.width) % MAX_PERIOD
         passed = self._passed
-        self.deep = passed % DEEP_EVERY == 0 or passed in DEEP_FIRST
+        self.deep = passed % self.deep_every == 0 or passed in DEEP_FIRST
         if self._deep_asked:
             self.deep = self.deep or passed in self._deep_asked
             self._deep_asked = {step for step in self._deep_asked if step > passed}
+        self.extras = self.extras_allowed or self.deep
+
+    def release(self) -> None:
+        """Lets go of what is the user's."""
+        self.model, self.optimizers, self.layers, self.order = nn.Module(), [], [], []
+        self.gone.clear()
 
     def take_spent(self) -> float:
         """What `spent` was told since the last call, seconds."""

@@ -1,0 +1,97 @@
+"""Hooks that leave no trace: in a copy or a pickle of the model they do nothing, and need no argus to be read back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import nullcontext
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from argus.local._context import HookFunction, Part
+
+#: What torch itself spends on a call because a hook is there, seconds; counted with the detector's own time.
+HOOKED_CALL_S = 1.5e-6
+# Keys in a module's table of hooks. torch's own are 0 and up.
+_keys = itertools.count(-1, -1)
+_is_compiling = torch.compiler.is_compiling
+
+
+class Caller(Protocol):
+    """Who reads calls."""
+
+    armed: bool
+    spent_s: float
+
+    def may_read(self, module: nn.Module) -> bool:
+        """Where passes have no known beginning: whether this call is one to read."""
+
+    def contain(self, part: Part | None, error: Exception) -> None:
+        """A part failed."""
+
+
+class _Traceless:
+    """Pickled and deep-copied as a bound method of the standard library that takes anything and does nothing."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return nullcontext().__exit__
+
+
+class RootHook(_Traceless):
+    """Stays in place from attach to detach; under torch.compile it traces to nothing."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> None:
+        if not _is_compiling():
+            self._call(*args)
+
+
+class LeafHook(_Traceless):
+    """One function after one module, in place only during the passes that want it."""
+
+    __slots__ = ("_caller", "extra", "fn", "index", "installed", "key", "module", "part")
+
+    def __init__(
+        self, caller: Caller, module: nn.Module, fn: HookFunction, part: Part | None, index: int | None, extra: bool
+    ) -> None:
+        self._caller = caller
+        self.module = module
+        self.fn = fn
+        self.part = part
+        self.index = index
+        self.extra = extra
+        self.key = next(_keys)
+        self.installed = False
+
+    def install(self) -> None:
+        """From now on, at the end of what hooks there are."""
+        self.module._forward_hooks[self.key] = self
+        self.installed = True
+
+    def uninstall(self) -> None:
+        """Leaves the module's table as it was."""
+        self.module._forward_hooks.pop(self.key, None)
+        self.installed = False
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        caller = self._caller
+        if not caller.armed or module is not self.module or _is_compiling() or not caller.may_read(module):
+            return
+        start = perf_counter()
+        try:
+            self.fn(module, args, output)
+        except Exception as error:
+            caller.contain(self.part, error)
+        caller.spent_s += perf_counter() - start + HOOKED_CALL_S
