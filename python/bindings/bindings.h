@@ -37,6 +37,7 @@ struct WatchedRun {
 };
 
 void bind_activations(nanobind::module_& module);
+void bind_attention(nanobind::module_& module);
 void bind_decision(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_findings(nanobind::module_& module);

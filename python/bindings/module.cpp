@@ -8,6 +8,7 @@ NB_MODULE(_native, module) {
   module.attr("ENGINE_VERSION") =
       nanobind::str(argus::engine::kEngineVersion.data(), argus::engine::kEngineVersion.size());
   argus::python::bind_activations(module);
+  argus::python::bind_attention(module);
   argus::python::bind_decision(module);
   argus::python::bind_engine(module);
   argus::python::bind_findings(module);
