@@ -12,6 +12,7 @@ NB_MODULE(_native, module) {
   argus::python::bind_decision(module);
   argus::python::bind_engine(module);
   argus::python::bind_findings(module);
+  argus::python::bind_parameters(module);
   argus::python::bind_run(module);
   argus::python::bind_history(module);
   argus::python::bind_telemetry(module);
