@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from argus.local._context import MAX_PERIOD, Context, HookFunction, Part
-from argus.local._hooks import LeafHook
+from argus.local._hooks import HOOKED_CALL_S, LeafHook
+from argus.local._layers import compile_is_in_use
 
 _PHASES = ("begin_pass", "end_pass", "before_update", "after_update", "end_step")
 
@@ -22,6 +23,8 @@ class Crew:
 
     Attributes:
         armed: A pass is being read.
+        fixed: Hooks stay where they are. Compiled code looks at the hooks of the modules it calls: were they to come and go, it would
+            be compiled again.
         loose: Passes have no known beginning (submodules are called one by one): each call is looked at by itself.
         spent_s: Seconds spent since the step began; the shell zeroes it.
         errors: Failures contained.
@@ -36,10 +39,12 @@ class Crew:
         self._is_hidden = is_hidden
         self.parts: list[Part] = []
         self.armed = False
+        self.fixed = False
         self.loose = False
         self.spent_s = 0.0
         self.errors = 0
         self._root: nn.Module | None = None
+        self._context: Context | None = None
         self._calls: dict[str, list[tuple[Part, Any]]] = {phase: [] for phase in _PHASES}
         self._by_residue: list[list[LeafHook]] = [[] for _ in range(MAX_PERIOD)]
         self._always: list[LeafHook] = []
@@ -48,7 +53,7 @@ class Crew:
 
     def attach(self, context: Context, kinds: list[type[Part]]) -> None:
         """Makes the parts."""
-        self._root = context.model
+        self._root, self._context = context.model, context
         for kind in kinds:
             try:
                 part = kind(context)
@@ -66,7 +71,10 @@ class Crew:
                 part.detach()
             except Exception as error:
                 self._fail(type(part).__name__, error)
-        self.parts, self._always, self._root = [], [], None
+        for leaf in self._installed:
+            leaf.uninstall()
+        self._installed.clear()
+        self.parts, self._always, self._root, self._context = [], [], None, None
         self._by_residue = [[] for _ in range(MAX_PERIOD)]
         self._collect_calls()
 
@@ -137,9 +145,12 @@ class Crew:
             leaf = LeafHook(self, module, fn, self._owner, index, extra)
             (self._always if index is None else self._by_residue[index % MAX_PERIOD]).append(leaf)
 
-    def drop_modules(self, present: set[int]) -> None:
+    def keep_modules(self, wanted: set[int]) -> None:
         """Forgets hooks of modules that are not among these ids."""
-        self._keep(lambda leaf: id(leaf.module) in present)
+        for leaf in self._installed:
+            if id(leaf.module) not in wanted:
+                leaf.uninstall()
+        self._keep(lambda leaf: id(leaf.module) in wanted)
 
     def _keep(self, wanted: Callable[[LeafHook], bool]) -> None:
         self._always = [leaf for leaf in self._always if wanted(leaf)]
@@ -153,14 +164,18 @@ class Crew:
 
     def begin_pass(self, context: Context) -> None:
         """Installs what is due. A hook of the root itself is called by `end_pass`, for the root's own end the pass."""
-        for leaf in self._due(context):
-            if leaf.module is not self._root:
+        if not self.fixed and compile_is_in_use():
+            self.fixed = True
+        for leaf in self._all() if self.fixed else self._due(context):
+            if leaf.module is not self._root and not leaf.installed:
                 self.install(leaf)
+        if self.fixed:
+            self.spent_s += len(self._installed) * HOOKED_CALL_S
         self.armed = context.armed = True
         self.call("begin_pass")
 
     def install(self, leaf: LeafHook) -> None:
-        """Until the end of the pass."""
+        """Until the end of the pass; where hooks are fixed, until the end."""
         leaf.install()
         self._installed.append(leaf)
 
@@ -171,11 +186,25 @@ class Crew:
                 if leaf.module is self._root:
                     leaf(leaf.module, args, output)
         self.armed = context.armed = False
-        for leaf in self._installed:
-            leaf.uninstall()
-        self._installed.clear()
+        if not self.fixed:
+            for leaf in self._installed:
+                leaf.uninstall()
+            self._installed.clear()
         self.call("end_pass", output)
 
-    def may_read(self, module: nn.Module) -> bool:
-        """Whether this call is one to read; where the pass is known, all of its calls are."""
-        return not self.loose or (module.training and _grad_enabled() and _in_backward() == -1)
+    def may_read(self, leaf: LeafHook) -> bool:
+        """Whether this call, in an armed pass, is one to read."""
+        if self.fixed and not self._is_due(leaf):
+            return False
+        return not self.loose or (leaf.module.training and _grad_enabled() and _in_backward() == -1)
+
+    def _is_due(self, leaf: LeafHook) -> bool:
+        context = self._context
+        return (
+            context is not None
+            and (leaf.index is None or context.due(leaf.index))
+            and (context.extras or not leaf.extra)
+        )
+
+    def _all(self) -> list[LeafHook]:
+        return [*self._always, *(leaf for leaves in self._by_residue for leaf in leaves)]
