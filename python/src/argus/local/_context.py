@@ -105,6 +105,7 @@ class Context:
         path: str = "auto",
         register: Callable[[nn.Module, HookFunction, int | None, bool], None],
         warn: Callable[[str], None],
+        once: Callable[[nn.Module, HookFunction, Part], None] | None = None,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -124,6 +125,7 @@ class Context:
         self.share: Callable[[int, int], None] | None = None
         self._register = register
         self._warn = warn
+        self._once = once
         self._deep_asked: set[int] = set()
         self._extra_spent_s = 0.0
         self._passed = 0
@@ -161,6 +163,11 @@ class Context:
             extra: Only in steps where `extras`.
         """
         self._register(module, fn, index, extra)
+
+    def hook_once(self, module: nn.Module, fn: HookFunction, part: Part) -> None:
+        """Calls `fn` after each forward of `module` in the pass that begins; only from `begin_pass`. Not for the root itself."""
+        if self._once is not None:
+            self._once(module, fn, part)
 
     def warn(self, text: str) -> None:
         """One line for people, once per text: on stderr and in the report. For what is not watched, and why."""

@@ -87,7 +87,9 @@ class LocalDetector:
         self._quiet = quiet
         self._said: list[str] = []
         self._crew = crew = Crew(self._warn, lambda module: id(module) in self._layers.hidden)
-        self._context = context = Context(root, optimizers, path=path, register=crew.register, warn=self._warn)
+        self._context = context = Context(
+            root, optimizers, path=path, register=crew.register, warn=self._warn, once=crew.once
+        )
         self._layers = Layers(context, self._warn)
         self._governor = Governor(context, float(budget))
         self._passes = Passes(
@@ -287,6 +289,7 @@ class LocalDetector:
             self._say_compiled()
         if self._layers.refresh():
             self._crew.keep_modules(self._layers.present - self._layers.hidden)
+            self._crew.fix()
             for part in list(self._crew.parts):
                 self._crew.call_one(part, part.layers_changed)
         if self._governor.steps > 2:

@@ -34,7 +34,7 @@ class Caller(Protocol):
     armed: bool
     spent_s: float
 
-    def may_read(self, leaf: LeafHook) -> bool:
+    def may_read(self, module: nn.Module) -> bool:
         """Whether this call, inside an armed pass, is one to read."""
 
     def contain(self, part: Part | None, error: Exception) -> None:
@@ -67,9 +67,9 @@ class RootHook(_Traceless):
 
 
 class LeafHook(_Traceless):
-    """One function after one module, in place only during the passes that want it (or always: `Crew.fixed`)."""
+    """One function after one module, in place only during the passes that want it."""
 
-    __slots__ = ("_caller", "extra", "fn", "index", "installed", "key", "module", "part")
+    __slots__ = ("_caller", "extra", "fn", "index", "key", "module", "part")
 
     def __init__(
         self, caller: Caller, module: nn.Module, fn: HookFunction, part: Part | None, index: int | None, extra: bool
@@ -81,21 +81,18 @@ class LeafHook(_Traceless):
         self.index = index
         self.extra = extra
         self.key = next(_keys)
-        self.installed = False
 
     def install(self) -> None:
         """From now on, at the end of what hooks there are."""
         self.module._forward_hooks[self.key] = self
-        self.installed = True
 
     def uninstall(self) -> None:
         """Leaves the module's table as it was."""
         self.module._forward_hooks.pop(self.key, None)
-        self.installed = False
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         caller = self._caller
-        if not caller.armed or module is not self.module or _is_unseen() or not caller.may_read(self):
+        if not caller.armed or module is not self.module or _is_unseen() or not caller.may_read(module):
             return
         start = perf_counter()
         try:
@@ -105,8 +102,32 @@ class LeafHook(_Traceless):
         caller.spent_s += perf_counter() - start + HOOKED_CALL_S
 
 
+class FixedHook(_Traceless):
+    """Stays on one module, and passes calls on to what is to be called in this pass.
+
+    Compiled code looks at the hooks of the modules it calls: were they to come and go, it would be compiled again.
+    """
+
+    __slots__ = ("key", "leaves", "module")
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.leaves: list[LeafHook] = []
+        self.key = next(_keys)
+        module._forward_hooks[self.key] = self
+
+    def remove(self) -> None:
+        """Leaves the module's table as it was."""
+        self.module._forward_hooks.pop(self.key, None)
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not _is_unseen():
+            for leaf in self.leaves:
+                leaf(module, args, output)
+
+
 if hasattr(_eval_frame, "set_code_exec_strategy"):
     # Calls of these do nothing inside compiled code; nor shall they be compiled for it.
     _skip = _eval_frame._FrameExecStrategy(_eval_frame._FrameAction.SKIP, _eval_frame._FrameAction.DEFAULT)
-    for _function in (RootHook.__call__, LeafHook.__call__, _is_unseen):
+    for _function in (RootHook.__call__, LeafHook.__call__, FixedHook.__call__, _is_unseen):
         _eval_frame.set_code_exec_strategy(_function.__code__, _skip)

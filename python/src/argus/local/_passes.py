@@ -132,6 +132,7 @@ class Passes:
         if not self._looked:
             self._looked = True
             self._look()
+        self._crew.prepare()
         self._noting = self._ordered < len(self._context.layers) and not self._crew.loose
         if self._noting:
             self._note_order()
