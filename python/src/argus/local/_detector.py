@@ -93,7 +93,13 @@ class LocalDetector:
         self._layers = Layers(context, self._warn)
         self._governor = Governor(context, float(budget))
         self._passes = Passes(
-            context, crew, self._layers, on_pass=self._begin_without_update, on_error=self._give_up, warn=self._warn
+            context,
+            crew,
+            self._layers,
+            look=self._look_at_model,
+            on_pass=self._begin_without_update,
+            on_error=self._give_up,
+            warn=self._warn,
         )
         self._numbers = Numbers()
         self._handles: list[Any] = []
@@ -104,6 +110,7 @@ class LocalDetector:
         self._health: dict[str, Any] | None = None
         self._health_step = -1
         if compiled:
+            context.compiled = True
             self._say_compiled()
         if not optimizers:
             self._warn("no optimizer given: gradients, updates and optimizer state are not watched")
@@ -263,7 +270,7 @@ class LocalDetector:
         crew.call("end_step")
         self._regular = self._stepped & self._regular or set(self._stepped)
         self._stepped.clear()
-        if governor.steps % _LOOK_EVERY == 1 or governor.steps == 2:
+        if governor.steps % _LOOK_EVERY == 1:
             self._look_at_model()
         context.next_step(context.step + 1)
         now = perf_counter()
@@ -281,7 +288,8 @@ class LocalDetector:
             context.compiled = True
             self._say_compiled()
         if self._layers.refresh():
-            self._crew.drop_modules(self._layers.present)
+            self._crew.keep_modules(self._layers.present - self._layers.hidden)
+            self._crew.fix()
             for part in list(self._crew.parts):
                 self._crew.call_one(part, part.layers_changed)
         if self._governor.steps > 2:
