@@ -82,7 +82,9 @@ def _masked_logits(logits: Tensor, mask: Tensor | None, causal_rows: Tensor | No
     """Adds additive masks in and reads all of them together."""
     allowed: Tensor | None = None
     if causal_rows is not None:
-        allowed = (torch.arange(logits.shape[-1], device=logits.device) <= causal_rows.unsqueeze(-1)).expand(logits.shape)
+        allowed = (torch.arange(logits.shape[-1], device=logits.device) <= causal_rows.unsqueeze(-1)).expand(
+            logits.shape
+        )
     if mask is not None:
         if mask.dtype == torch.bool:
             seen = mask
@@ -159,7 +161,11 @@ def _mha_mask(call: dict[str, Any], batch: int, heads: int, length: int, keys: i
         masks.append(padding.view(batch, 1, 1, keys))
     merged: Tensor | None = None
     for mask in masks:
-        additive = torch.zeros(mask.shape, device=mask.device).masked_fill(mask, -math.inf) if mask.dtype == torch.bool else mask
+        additive = (
+            torch.zeros(mask.shape, device=mask.device).masked_fill(mask, -math.inf)
+            if mask.dtype == torch.bool
+            else mask
+        )
         merged = additive.float() if merged is None else merged + additive
     return merged
 
@@ -180,7 +186,9 @@ def read_mha(*args: Any, **kwargs: Any) -> Tensor | None:
     most, step = _sequences(batch, keys)
     first, row_step = _strided(length, _ROWS)
     query_weight, key_weight, query_bias, key_bias = _mha_projections(call)
-    projected_query = F.linear(query[first::row_step, ::step][:, :most].to(query_weight.dtype), query_weight, query_bias).float()
+    projected_query = F.linear(
+        query[first::row_step, ::step][:, :most].to(query_weight.dtype), query_weight, query_bias
+    ).float()
     projected_key = F.linear(key[:, ::step][:, :most].to(key_weight.dtype), key_weight, key_bias).float()
     if call["bias_k"] is not None:
         projected_key = torch.cat([projected_key, call["bias_k"].float().expand(1, most, -1)])
@@ -212,7 +220,9 @@ def _softmax_logits(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | N
 def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether all tensors are ordinary ones, whose slices may be read."""
     tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    return all(type(t) in (Tensor, nn.Parameter) and t.layout == torch.strided and t.device.type != "meta" for t in tensors)
+    return all(
+        type(t) in (Tensor, nn.Parameter) and t.layout == torch.strided and t.device.type != "meta" for t in tensors
+    )
 
 
 class _Mode(TorchFunctionMode):
@@ -353,12 +363,18 @@ class Attention(Part):
         self._calls[layer] = call + 1
         try:
             if not _unreadable_now():
-                with torch.no_grad(), torch._C.DisableTorchFunction(), torch.autocast(args[0].device.type, enabled=False):
+                with (
+                    torch.no_grad(),
+                    torch._C.DisableTorchFunction(),
+                    torch.autocast(args[0].device.type, enabled=False),
+                ):
                     statistics = read()
                 if statistics is not None:
                     self._read.append((self._site(layer, chain, call), statistics))
             else:
-                self.context.warn("attention is not watched where dispatch modes, function transforms or graph capture are on")
+                self.context.warn(
+                    "attention is not watched where dispatch modes, function transforms or graph capture are on"
+                )
         except Exception as error:  # the user's forward goes on whatever a probe meets
             self.context.warn(f"the attention of {layer} cannot be read: {type(error).__name__}: {error}")
         self._probe_s += time.perf_counter() - began
