@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from argus._native import Level
-from argus.local._origin import Origin
 from local_driver import Driver
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from argus._native import Level
+from argus.local._origin import Origin
 
 torch.set_num_threads(1)
 
