@@ -13,6 +13,7 @@ from argus._analytics import Analytics
 from argus._errors import ArgusError, UsageError
 from argus._native import Decision, Run
 from argus._options import Options
+from argus._report import say
 from argus._watch import Watch
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def watch(
         }
     )  # fmt: skip
     optimizers = _checked_optimizers(model, optimizer)
+    _end_earlier(optimizers)
     team_ranks = _discover_ranks(model)
     if team_ranks is not None:
         options = replace(options, run_id=team_ranks.common_run_id(options.run_id or _options.new_run_id(model)))
@@ -109,10 +111,17 @@ def watch(
     watched = Watch(options, run)
     if problem:
         watched.say_once("record", problem)
-    if options.record and (team_ranks is None or team_ranks.reports):
-        _endings.enroll(watched)
+    _endings.enroll(watched, keeps=options.record or bool(options.checkpoint_dir) or team_ranks is not None)
     _attach(watched, options, team_ranks, model, optimizers, scheduler, scaler, loader, measure)
     return watched
+
+
+def _end_earlier(optimizers: list[Optimizer]) -> None:
+    """An optimizer is watched once: read twice it costs twice, and under AUTO its rate would be lowered twice."""
+    for earlier in _endings.open_runs():
+        if any(mine is theirs for mine in optimizers for theirs in earlier.optimizers):
+            say(f"run {earlier.run_id} was not complete when its optimizer came to be watched anew: stopped")
+            earlier.end("STOPPED", "its optimizer came to be watched by another run", _endings.SIGTERM_WAIT_S)
 
 
 def _open_run(options: Options, model: Any) -> tuple[Run, str]:
@@ -173,6 +182,7 @@ def _attach(
         agrees = options.auto or checkpoints is not None or options.on_pause is not None
         parts.team = Team(ranks, can_apply=parts.can_apply if agrees else None, say_once=watched.say_once)
     watched.attach(parts, actions.left_out)
+    watched.optimizers = optimizers
     if model is None and not optimizers:
         return
     from argus._gather import Gather
@@ -251,6 +261,7 @@ def _checked_optimizers(model: Any, optimizer: Any) -> list[Optimizer]:
     if optimizer is None:
         return []
     optimizers = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = list({id(each): each for each in optimizers}.values())  # named twice, it is still one
     for each in optimizers:
         if not hasattr(each, "param_groups") or not hasattr(each, "register_step_pre_hook"):
             raise UsageError(
