@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from argus._checkpoints import Checkpoints
+    from argus._discover import Architecture
     from argus._ranks import Ranks
 
 
@@ -126,9 +127,14 @@ def _end_earlier(optimizers: list[Optimizer]) -> None:
 
 def _open_run(options: Options, model: Any) -> tuple[Run, str]:
     """The run, and why it is not recorded where it cannot be."""
+    found = _discover(model)
     arguments: dict[str, Any] = {
         "run_id": options.run_id or _options.new_run_id(model),
-        "model_type": _family(model, options),
+        "model_type": options.model_type or found.model_type,
+        "num_layers": found.num_layers or 0,
+        "hidden_dim": found.hidden_dim or 0,
+        "vocab_size": found.vocab_size or 0,
+        "dtype": found.dtype or "",
         "sdk_version": f"argus-python/{_version()}",
         "auto": options.auto,
         "total_steps": options.total_steps,
@@ -236,12 +242,11 @@ def _discover_ranks(model: Any) -> Ranks | None:
     return Ranks.discover()
 
 
-def _family(model: Any, options: Options) -> str:
-    if options.model_type or model is None:
-        return options.model_type or "other"
-    from argus._discover import discover
+def _discover(model: Any) -> Architecture:
+    """What can be known of the model by looking at it."""
+    from argus._discover import Architecture, discover
 
-    return discover(model).model_type
+    return Architecture() if model is None else discover(model)
 
 
 def _version() -> str:
