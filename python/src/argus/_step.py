@@ -169,37 +169,49 @@ class Intake:
 
     def number(self, pending: Pending, leaves: list[Tensor], name: str, value: Any) -> None:
         """Puts a given number in its place, or its tensor among what is to be fetched."""
-        if type(value) is not float:
-            try:
-                if hasattr(value, "detach"):
-                    if hasattr(value, "_local_tensor"):  # distributed: read without a collective, or not at all
-                        from argus._shards import plain_norm
-
-                        value, is_partial = plain_norm(value)
-                        if is_partial:
-                            raise TypeError("a part of a sum over ranks")
-                    tensor = with_values(value.detach())
-                    if tensor.numel() != 1:
-                        if tensor.numel() == 0:
-                            raise TypeError("it is empty")
-                        tensor = tensor.float().mean()
-                    if tensor.device.type != "cpu":
-                        leaves.append(tensor.reshape(()))
-                        pending.places.append(AT[name])
-                        return
-                    value = tensor
-                value = float(value)
-            except Exception as error:
-                self.reject(
-                    name,
-                    f"{type(value).__name__} ({_first_line(error)}); accepted is a number or a tensor of one element",
-                )
+        number = value if type(value) is float else self._read(name, value)
+        if isinstance(number, float):
+            lowest = _LOWEST.get(name)
+            if lowest is not None and number < lowest:
+                self.reject(name, f"{number!r}; accepted is {lowest:g} or more")
                 return
-        lowest = _LOWEST.get(name)
-        if lowest is not None and value < lowest:
-            self.reject(name, f"{value!r}; accepted is {lowest:g} or more")
-            return
-        pending.scalars[AT[name]] = value
+            pending.scalars[AT[name]] = number
+        elif number is not None:
+            leaves.append(number)
+            pending.places.append(AT[name])
+
+    def norm(self, name: str, value: Any) -> float | Tensor | None:
+        """A norm: a number, a 0-d tensor on a device, or None where it could not be used."""
+        number = self._read(name, value)
+        if isinstance(number, float) and number < 0:
+            self.reject(name, f"{number!r}; accepted is 0 or more")
+            return None
+        return number
+
+    def _read(self, name: str, value: Any) -> float | Tensor | None:
+        """A number, or what is on a device as a 0-d tensor, which nothing waits for; None: rejected."""
+        try:
+            if hasattr(value, "detach"):
+                if hasattr(value, "_local_tensor"):  # distributed: read without a collective, or not at all
+                    from argus._shards import plain_norm
+
+                    value, is_partial = plain_norm(value)
+                    if is_partial:
+                        raise TypeError("a part of a sum over ranks")
+                tensor = with_values(value.detach())
+                if tensor.numel() != 1:
+                    if tensor.numel() == 0:
+                        raise TypeError("it is empty")
+                    tensor = tensor.float().mean()
+                if tensor.device.type != "cpu":
+                    return tensor.reshape(())
+                value = tensor
+            return float(value)
+        except Exception as error:
+            self.reject(
+                name, f"{type(value).__name__} ({_first_line(error)}); accepted is a number or a tensor of one element"
+            )
+            return None
 
     def samples(
         self, pending: Pending, leaves: list[Tensor], samples: PerSample | None, ids: Any, arrays: tuple[Any, ...]

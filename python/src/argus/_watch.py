@@ -85,6 +85,7 @@ class Watch:
         *,
         step: int | None = None,
         grad_norm: Any = None,
+        norm_before_clipping: Any = None,
         lr: Any = None,
         val_loss: Any = None,
         epoch: Any = None,
@@ -116,6 +117,8 @@ class Watch:
             loss: Training loss of the step (with accumulation: the mean over its micro-batches), task units.
             step: Optimizer step, 0 or more. Without it steps are counted from 0. A number below the last one is a rewind.
             grad_norm: Global L2 norm of the gradients, best before clipping.
+            norm_before_clipping: The same where all that is measured is of gradients already clipped: what `clip_grad_norm_` returned,
+                of torch or of a framework. Norms measured by depth are brought back to it.
             lr: Learning rate of the schedule (AUTO's factor is put to it). Else the largest of all param groups as the step used it.
             val_loss: Validation loss, on the steps where validation ran.
             epoch: Epoch, a real of 0 or more.
@@ -181,6 +184,8 @@ class Watch:
                 self._intake.samples(
                     pending, leaves, samples, sample_ids, (losses, confidences, margins, entropies, correct)
                 )
+            if norm_before_clipping is not None:
+                self._clip[0] = norm_before_clipping
             if self._clip:
                 pending.clip_norms, clip_leaves = self._take_clip()
                 leaves.extend(clip_leaves)
@@ -416,15 +421,14 @@ class Watch:
         return 1.0 if self._parts is None or self._parts.actions is None else self._parts.actions.lr_factor
 
     def _take_clip(self) -> tuple[list[float], list[Tensor]]:
-        norms, leaves = [], []
+        norms: list[float] = []
+        leaves: list[Tensor] = []
         for given in self._clip.values():
-            norm, is_partial = _plain(given)
-            if is_partial:  # reading it would begin a collective
-                continue
-            if norm.device.type == "cpu":
-                norms.append(float(norm))
-            else:
-                leaves.append(norm.reshape(()))
+            norm = self._intake.norm("norm_before_clipping", given)
+            if isinstance(norm, float):
+                norms.append(norm)
+            elif norm is not None:
+                leaves.append(norm)
         self._clip.clear()
         return norms, leaves
 
@@ -551,13 +555,6 @@ class Watch:
         if key not in self._said:
             self._said.add(key)
             say(text)
-
-
-def _plain(norm: Tensor) -> tuple[Tensor, bool]:
-    """A norm as an ordinary tensor, and whether it is of a part only."""
-    from argus._shards import plain_norm
-
-    return plain_norm(norm)
 
 
 def _fetch(leaves: list[Tensor]) -> Transfer:
