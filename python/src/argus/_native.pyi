@@ -483,7 +483,7 @@ class Run:
     In a forked child a run of the parent does nothing. A scalar step costs a few microseconds.
     """
 
-    def __init__(self, *, run_id: str, model_type: str = 'other', sdk_version: str = '', auto: bool = False, total_steps: int = 0, url: str = '', key: str = '', home: str = '', record: bool = True, spool_bytes_max: int = 1073741824) -> None:
+    def __init__(self, *, run_id: str, model_type: str = 'other', sdk_version: str = '', auto: bool = False, total_steps: int = 0, url: str = '', key: str = '', home: str = '', record: bool = True, spool_bytes_max: int = 1073741824, num_layers: int = 0, hidden_dim: int = 0, vocab_size: int = 0, dtype: str = '') -> None:
         """
         Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by
         `take_notices`.
@@ -499,6 +499,7 @@ class Run:
             home: Folder of the embedded store, and of what waits for a server.
             record: False: judge only.
             spool_bytes_max: Bound of what waits on disk.
+            num_layers, hidden_dim, vocab_size, dtype: Of the model, told with its first step; 0 and empty: unknown.
 
         Raises:
             argus.ArgusError: An argument that cannot be meant.
