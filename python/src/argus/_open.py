@@ -106,12 +106,9 @@ def watch(
         }
     )  # fmt: skip
     optimizers = _checked_optimizers(model, optimizer)
-<<<<<<< HEAD
     if options.local and model is None:
         raise UsageError("local: needs the model; accepted is argus.watch(model, optimizer, local=True)", field="model")
-=======
     _end_earlier(optimizers)
->>>>>>> review
     team_ranks = _discover_ranks(model)
     if team_ranks is not None:
         options = replace(options, run_id=team_ranks.common_run_id(options.run_id or _options.new_run_id(model)))

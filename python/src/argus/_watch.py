@@ -57,11 +57,8 @@ class Watch:
         self._announcer = Announcer(quiet=options.quiet)
         self._intake = Intake(self.say_once)
         self.gather: Gather | None = None
-<<<<<<< HEAD
         self.local: LocalDetector | None = None
-=======
         self.optimizers: Sequence[Any] = ()
->>>>>>> review
         self._parts: Parts | None = None
         self._team: Team | None = None
         self._pid = os.getpid()

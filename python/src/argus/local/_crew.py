@@ -152,11 +152,7 @@ class Crew:
         if module is not self._root and not self._is_hidden(module):
             self.install(LeafHook(self, module, fn, part, None, False))
 
-<<<<<<< HEAD
-    def drop_modules(self, present: set[int]) -> None:
-=======
     def keep_modules(self, wanted: set[int]) -> None:
->>>>>>> shell
         """Forgets hooks of modules that are not among these ids."""
         self._keep(lambda leaf: id(leaf.module) in wanted)
 
