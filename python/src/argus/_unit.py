@@ -119,7 +119,9 @@ class Unit:
         self._views: list[Tensor] = []
         self._scales: tuple[Tensor, Tensor] | None = None
         self._weights: Tensor | None = None
-        self._spare: Tensor | None = None  # memory of the sample before, filled anew: fresh pages would cost more than the copy
+        self._spare: Tensor | None = (
+            None  # memory of the sample before, filled anew: fresh pages would cost more than the copy
+        )
         self._version = -1
         self.reading = Reading()
         self.stepped = False
@@ -245,7 +247,8 @@ class Unit:
             self._views.append(self._views[0].new_zeros(-sum(v.numel() for v in self._views) % _ROW))
             self._spare = None
         spare, self._spare = self._spare, None
-        sample = torch.cat(self._views, out=None if spare is None else spare.view(-1)).view(-1, _ROW)
+        fits = spare is not None and spare.dtype == self._views[0].dtype  # else the entries are converted
+        sample = torch.cat(self._views, out=spare.view(-1) if fits and spare is not None else None).view(-1, _ROW)
         return sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
 
 
