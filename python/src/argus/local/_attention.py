@@ -88,7 +88,8 @@ def _unreadable_now() -> bool:
     """Whether operations beside the user's would be seen, transformed or captured by something else."""
     if torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.maybe_current_level() is not None:
         return True
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return initialized and torch.cuda.is_current_stream_capturing()
 
 
 class Attention(Part):
