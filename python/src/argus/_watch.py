@@ -64,6 +64,7 @@ class Watch:
         self._pid = os.getpid()
         self._started_s = time.monotonic()
         self._pressure = 0
+        self._judged = 0
         self._off = False
         self._ended = False
         self._next_step = 0
@@ -472,9 +473,12 @@ class Watch:
             local_health=pending.local_health,
         )
         self._history.record(run)
+        self._judged += 1
         if pressure != self._pressure:
             self._pressure = pressure
-            self._changed(run.decision())
+            self._changed(run.decision(), pending.not_finite())
+        elif self._announcer.is_due(self._judged):
+            self._announcer.update(run.decision(), self._judged, pending.not_finite())
         self._say_notices()
         if self._parts is not None:
             self._parts.observed(pending, self.spike_samples if pending.sample_ids else None)
@@ -491,8 +495,8 @@ class Watch:
         if self.local is not None:
             self.local.reset()
 
-    def _changed(self, decision: Decision) -> None:
-        self._announcer.update(decision)
+    def _changed(self, decision: Decision, not_finite: dict[str, float]) -> None:
+        self._announcer.update(decision, self._judged, not_finite)
         on_change = self._options.on_change
         if on_change is not None:
             try:
@@ -543,6 +547,7 @@ class Watch:
             if self._team is not None:
                 for each in self._team.flush():
                     self._observe(each)
+            self._announcer.finish(self.run.decision(), self._judged)
         except Exception as error:
             self._give_up(error)
         self._off = True

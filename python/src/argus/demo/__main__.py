@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     records = []
     for story in runs.stories():
         print(f"{story.title}\n  {story.account.format(onset=plan.onset, accident_steps=plan.accident_steps)}")
-        record = runs.train(story, plan, corpus, Announcer(quiet=False, write=_print).update)
+        record = runs.train(story, plan, corpus, Announcer(quiet=False, write=_print, hold=0).update)
         records.append(record)
         for line in page.summary(record, records[0]):
             print(f"  = {line}")
