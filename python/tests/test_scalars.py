@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import random
 import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import argus
+from argus import _version
 
 
 def healthy(watch: argus.Watch, steps: int, seed: int = 0) -> None:
@@ -323,3 +327,51 @@ def test_closed_stderr_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     healthy(watch, 60)
     watch.step(math.nan)
     assert watch.watching
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A url whose port is taken and at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_was_not_delivered_by_the_end_is_said_with_the_command_that_delivers_it(
+    given: bool, nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARGUS_HOME", str(tmp_path))
+    home = tmp_path / "else where" if given else None
+    watch = argus.watch(url=nobody, run_id="kept-back", home=home)
+    healthy(watch, 100)
+    watch.complete(wait_s=0.5)
+    said = capsys.readouterr().err.splitlines()[-1]
+    command = f"argus spool send kept-back --home '{home}'" if given else "argus spool send kept-back"
+    assert said == f"argus: 100 steps wait on disk; `{command}` delivers them"
+
+
+def test_quiet_leaves_it_to_the_counters(nobody: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = argus.watch(url=nobody, home=tmp_path, quiet=True)
+    healthy(watch, 100)
+    watch.complete(wait_s=0.5)
+    assert watch.counters["steps_in_spool"] == 100
+    assert "spool send" not in capsys.readouterr().err
+
+
+def test_what_was_delivered_needs_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = argus.watch(home=tmp_path)
+    healthy(watch, 100)
+    watch.complete(wait_s=60.0)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_url_without_a_scheme_is_told_to_have_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = argus.watch(url="localhost:8088", home=tmp_path)
+    watch.step(1.0)
+    assert watch.watching
+    assert "put http:// or https:// before it" in capsys.readouterr().err
+
+
+def test_the_package_has_a_version() -> None:
+    assert argus.__version__ == _version.package_version()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from argus import _endings, _hooks
 from argus._filter import SampleFilter
 from argus._native import IS_ANCHOR, LR_RESTARTED, STEP_SKIPPED, Decision, History, Run
-from argus._options import Options
+from argus._options import Options, default_home
 from argus._redact import message_of
 from argus._report import Announcer, say
 from argus._samples import PerSample
@@ -314,6 +315,7 @@ class Watch:
                     self._parts.completed(status, error, self._certificate, wait_s)
                 self.run.close(wait_s)
                 self._say_notices()
+                self._say_waiting()
             except Exception as failure:
                 self.errors += 1
                 self.say_once("complete", f"the run's end may not be recorded: {_endings.describe(failure)}")
@@ -508,6 +510,19 @@ class Watch:
     def _say_notices(self) -> None:
         for line in self.run.take_notices():
             say(line)
+
+    def _say_waiting(self) -> None:
+        """What was not delivered by the end, and how it still can be."""
+        counters = self.run.counters()
+        steps = int(counters["steps_in_spool"] + counters["steps_queued"])
+        if steps == 0 or self._options.quiet:
+            return
+        home = self._options.home
+        if not os.path.isdir(os.path.join(home, "spool")):  # without a disk they waited in memory
+            say(f"{steps} steps could not be delivered and are lost")
+            return
+        elsewhere = "" if home == default_home() else f" --home {shlex.quote(home)}"
+        say(f"{steps} steps wait on disk; `argus spool send {self.run_id}{elsewhere}` delivers them")
 
     # What `argus.watch` puts together.
 
