@@ -62,12 +62,14 @@ class Account {
   }
 
   void signal(std::string_view name, const SignalRecord& s) {
-    print(
-        "    {:<26} since step {}, seen at {}; at worst (step {}) severity {:.3g}: {:.4g}, where {:.4g} to {:.4g} was "
-        "expected; active for {} {}\n",
-        name, s.worst.since_step, s.first_step, s.worst_step, s.worst.severity, s.worst.value, s.worst.baseline.low,
-        s.worst.baseline.high, s.worst.active_steps,
-        plural(static_cast<std::uint64_t>(s.worst.active_steps), "observation", "observations"));
+    // The band is that of the value's history: a value within it is no evidence, the severity is.
+    const double low = s.worst.baseline.low, high = s.worst.baseline.high;
+    const bool is_outside = s.worst.value < low || s.worst.value > high;
+    print("    {:<26} since step {}, seen at {}; at worst (step {}) severity {:.3g}{}; active for {} {}\n", name,
+          s.worst.since_step, s.first_step, s.worst_step, s.worst.severity,
+          is_outside ? fmt::format(": {:.4g}, where {:.4g} to {:.4g} was expected", s.worst.value, low, high) : "",
+          s.worst.active_steps,
+          plural(static_cast<std::uint64_t>(s.worst.active_steps), "observation", "observations"));
   }
 
   void recommendation(const RecommendationRecord& r) {

@@ -56,6 +56,13 @@ std::optional<store::RunStatus> status_from(const std::string& word) {
   return std::nullopt;
 }
 
+// A run that is gone for good says no end: four heartbeats without one are long for a living client.
+constexpr std::int64_t kSilentAfterMs = 120'000;
+
+bool is_silent(const store::RunInfo& run, std::int64_t now_ms) {
+  return run.status == store::RunStatus::kRunning && now_ms - run.updated_ms > kSilentAfterMs;
+}
+
 void print_run(const store::RunInfo& run, bool json, std::int64_t now_ms) {
   if (json) {
     std::string out;
@@ -63,14 +70,25 @@ void print_run(const store::RunInfo& run, bool json, std::int64_t now_ms) {
     fmt::print("{}\n", out);
     return;
   }
-  fmt::print("{:32}  {:9}  {:8}  {:>10}  {:>12}  {:>8}\n", run.run_id, runs::status_word(run.status), run.pressure,
-             run.last_step, run.observations, age(now_ms - run.updated_ms));
+  fmt::print("{:32}  {:9}  {:8}  {:>10}  {:>12}  {:>8}{}\n", run.run_id, runs::status_word(run.status), run.pressure,
+             run.last_step, run.observations, age(now_ms - run.updated_ms), is_silent(run, now_ms) ? ", silent" : "");
 }
 
-void print_facts(const runs::TimelineFold& fold) {
+// From where to where; after a rollback an episode ends at a step before its first.
+std::string span_of(const runs::EpisodeFact& e, store::RunStatus status) {
+  if (e.closed_step < 0)
+    return fmt::format("step {} to {}", e.opened_step,
+                       status == store::RunStatus::kRunning ? "now" : "the end of the run");
+  if (e.closed_step < e.opened_step)
+    return fmt::format("from step {}, over at step {} after going back", e.opened_step, e.closed_step);
+  if (e.closed_step == e.opened_step) return fmt::format("step {}", e.opened_step);
+  return fmt::format("step {} to {}", e.opened_step, e.closed_step);
+}
+
+void print_facts(const runs::TimelineFold& fold, store::RunStatus status) {
   for (const runs::EpisodeFact& e : fold.episodes) {
-    fmt::print("  episode {}: step {} to {}, peak pressure {}\n", e.id, e.opened_step,
-               e.closed_step < 0 ? std::string("now") : std::to_string(e.closed_step), e.peak_pressure);
+    fmt::print("  episode {}: {}, peak pressure {}{}{}\n", e.id, span_of(e, status), e.peak_pressure,
+               e.signals.empty() ? "" : ": ", fmt::join(e.signals, ", "));
   }
   for (const runs::InterventionFact& i : fold.interventions) {
     fmt::print("  recommendation {}: {} at step {}, {} at step {}", i.id, i.kind, i.proposed_step, i.state,
@@ -81,7 +99,8 @@ void print_facts(const runs::TimelineFold& fold) {
     fmt::print("\n");
   }
   if (!fold.checkpoints.empty()) {
-    fmt::print("  {} checkpoints advised, the newest at step {} ({})\n", fold.checkpoints.size(),
+    const std::size_t count = fold.checkpoints.size();
+    fmt::print("  {} {} advised, the newest at step {} ({})\n", count, count == 1 ? "checkpoint" : "checkpoints",
                fold.checkpoints.back().step, fold.checkpoints.back().reason);
   }
   if (fold.dropped > 0) fmt::print("  {} older entries are not shown\n", fold.dropped);
@@ -207,10 +226,10 @@ int show_run(const RunsOptions& options) {
   const auto fold = runs::fold_timeline(**store, run->key);
   if (!fold) return failed(fold.error());
   const std::int64_t now_ms = SystemClock().wall_ms();
-  fmt::print("{}: {}, pressure {}, last step {}, {} observations, {:.1f} MB, touched {} ago\n", run->run_id,
-             runs::status_word(run->status), run->pressure, run->last_step, run->observations,
-             static_cast<double>(run->bytes) / 1e6, age(now_ms - run->updated_ms));
-  print_facts(*fold);
+  fmt::print("{}: {}{}, pressure {}, last step {}, {} observations, {:.1f} MB, touched {} ago\n", run->run_id,
+             runs::status_word(run->status), is_silent(*run, now_ms) ? " but silent" : "", run->pressure,
+             run->last_step, run->observations, static_cast<double>(run->bytes) / 1e6, age(now_ms - run->updated_ms));
+  print_facts(*fold, run->status);
   return kExitServed;
 }
 

@@ -86,6 +86,11 @@ void print_losses(const client::SpoolLosses& losses) {
              losses.steps_without_samples, losses.records_torn, losses.reason);
 }
 
+// A process that was killed once all was delivered leaves an empty folder behind: nothing to tell of.
+bool has_something_to_tell(const SpoolSummary& spool) {
+  return spool.records > 0 || spool.in_use || !spool.problem.empty() || !spool.losses.reason.empty();
+}
+
 bool has_something_to_send(const SpoolSummary& spool) { return spool.records > 0 || !spool.problem.empty(); }
 
 // The line says all there is to say; whether all was sent.
@@ -127,8 +132,9 @@ bool send_one(const SpoolSummary& spool, const SpoolCommandOptions& options, con
 
 int list_spools(const SpoolCommandOptions& options) {
   const std::string home = home_of(options);
-  const auto spools = read_spools(home);
+  auto spools = read_spools(home);
   if (!spools) return failed(spools.error());
+  std::erase_if(*spools, [](const SpoolSummary& spool) { return !has_something_to_tell(spool); });
   if (options.json) {
     std::string out;
     wire::JsonWriter w(out);

@@ -112,7 +112,7 @@ void TimelineFold::add_line(std::string_view line) {
 void TimelineFold::add_episode(const Fields& f, bool opened) {
   const auto id = static_cast<std::uint64_t>(f.integer("id"));
   if (opened) {
-    return push_bounded(episodes, EpisodeFact{id, f.integer("opened_step"), -1, 0}, dropped);
+    return push_bounded(episodes, EpisodeFact{id, f.integer("opened_step"), -1, 0, {}}, dropped);
   }
   if (episodes.empty() || episodes.back().id != id) return;
   episodes.back().closed_step = f.integer("step");
@@ -124,10 +124,20 @@ void TimelineFold::add_pressure(const Fields& f) {
   if (episodes.empty() || episodes.back().closed_step >= 0) return;
   int& peak = episodes.back().peak_pressure;
   peak = std::max(peak, static_cast<int>(f.integer("to")));
+  add_signals(f);
+}
+
+void TimelineFold::add_signals(const Fields& f) {
+  if (episodes.empty() || episodes.back().closed_step >= 0) return;
+  std::vector<std::string>& names = episodes.back().signals;
+  for (const std::string& name : f.signals) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
 }
 
 void TimelineFold::add_recommendation(const Fields& f) {
   const auto id = static_cast<std::uint64_t>(f.integer("id"));
+  add_signals(f);
   const auto known = std::find_if(interventions.rbegin(), interventions.rend(),
                                   [id](const InterventionFact& i) { return i.id == id; });
   if (known == interventions.rend()) {

@@ -16,6 +16,8 @@ struct EpisodeFact {
   std::int64_t opened_step = 0;
   std::int64_t closed_step = -1;  ///< -1: still open
   int peak_pressure = 0;
+  std::vector<std::string>
+      signals{};  ///< active at a change of its pressure, or behind a recommendation in it; once each
 };
 
 struct InterventionFact {
@@ -67,6 +69,7 @@ class TimelineFold {
   void add_episode(const Fields& f, bool opened);
   void add_pressure(const Fields& f);
   void add_recommendation(const Fields& f);
+  void add_signals(const Fields& f);
   void add_applied(const Fields& f);
 
   wire::JsonReader json_;

@@ -8,6 +8,13 @@
 namespace argus::cli {
 namespace {
 
+Error export_error() {
+  return {ErrorCode::kUnsupported,
+          "this is an export of a run that was judged, not a log of steps",
+          {},
+          "argus runs import FILE --home DIR, then argus runs show RUN --home DIR"};
+}
+
 class WireSource final : public StepSource {
  public:
   WireSource(LineReader lines, const InputOptions& options)
@@ -33,7 +40,12 @@ class WireSource final : public StepSource {
       if (lines_.number() == 1 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);
       if (line.find_first_not_of(" \t") == line.npos) continue;
       auto body = reader_.read(line);
-      if (!body) return fail(body.error(), Next::kRefused);
+      if (!body) {
+        if (!has_read_ && line.starts_with("{\"argus_export\":")) return fail(export_error(), Next::kBroken);
+        has_read_ = true;
+        return fail(body.error(), Next::kRefused);
+      }
+      has_read_ = true;
       body_ = *body;
       return Next::kRecord;
     }
@@ -56,6 +68,7 @@ class WireSource final : public StepSource {
   std::size_t line_bytes_max_;
   wire::StepReader reader_;
   wire::StepBody body_;
+  bool has_read_ = false;
   Error error_;
 };
 

@@ -133,6 +133,29 @@ def test_one_learning_rate_answer_is_applied_once_however_often_it_comes_again()
     assert trainer.actions.lr_factor == 0.5
 
 
+def failed(id: int, kind: str = "REDUCE_LR", step: int = 120) -> Any:
+    return Decided(step, 2, recommendation=Recommended(id, kind, "failed"))
+
+
+def test_what_was_done_and_judged_failed_is_said_once_with_the_rate_that_stays() -> None:
+    trainer = Trainer()
+    trainer.act(reduce(1))
+    trainer.said.clear()
+    for step in range(120, 125):
+        trainer.act(failed(1), step)
+    assert trainer.said == [
+        "step 120: REDUCE_LR of recommendation 1 was judged failed; the learning rate stays at 0.5 of its schedule"
+    ]
+    assert trainer.calm(100) == []
+    assert trainer.actions.lr_factor == 0.5
+
+
+def test_what_was_never_done_is_not_said_to_have_failed() -> None:
+    trainer = Trainer()
+    trainer.act(failed(1))
+    assert trainer.said == []
+
+
 def test_a_missing_answer_is_not_a_calm_one() -> None:
     trainer = Trainer(checkpoints=Ring(80))
     trainer.act(rollback(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,18 @@ SMALL = runs.Plan(steps=50, onset=25, context=16, batch_size=4, shape=Shape(widt
 
 
 @pytest.fixture(scope="module")
-def records() -> list[runs.Record]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "home"
+
+
+@pytest.fixture(scope="module")
+def records(home: Path) -> list[runs.Record]:
     corpus = Corpus(reference_text(), context=SMALL.context, batch_size=SMALL.batch_size, seed=SMALL.seed)
-    return [runs.train(story, SMALL, corpus, lambda decision: None) for story in runs.stories()]
+    return [runs.train(story, SMALL, corpus, lambda decision: None, home) for story in runs.stories()]
+
+
+def test_the_runs_are_kept_where_the_demo_says(records: list[runs.Record], home: Path) -> None:
+    assert (home / "argus.db").exists()
 
 
 def test_all_runs_are_the_same_until_the_onset_and_differ_after_it(records: list[runs.Record]) -> None:

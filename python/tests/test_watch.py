@@ -527,6 +527,11 @@ def test_wrong_models_and_optimizers_are_refused_at_the_start() -> None:
         argus.watch(torch.optim.SGD(model.parameters(), lr=0.1))
 
 
+def test_a_new_run_is_named_after_the_model_inside_its_wrappers() -> None:
+    watch = argus.watch(nn.DataParallel(make()), record=False)
+    assert watch.run_id.startswith("sequential-")
+
+
 def test_a_model_without_parameters_or_on_meta_is_survived(capsys: pytest.CaptureFixture[str]) -> None:
     assert argus.watch(nn.ReLU(), quiet=True).step(1.0) == 0
     meta = nn.Linear(4, 4, device="meta")

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -115,8 +116,32 @@ class TestFormats:
         assert isinstance(json.loads(done.stdout, parse_constant=refuse_constant), (dict, list))
 
 
+class TestAccount:
+    """What people read."""
+
+    def test_a_value_is_shown_only_where_it_lies_outside_of_what_was_expected(self, argus, tmp_path, diverging):
+        steps = healthy_run()
+        for step in steps[400:430]:
+            step["training"]["loss"] *= 3
+        jump = write_jsonl(tmp_path / "jump.jsonl", steps)
+        told = argus("replay", jump, diverging).stdout
+        assert len(re.findall("at worst", told)) >= 2
+        shown = re.findall(r": (\S+), where (\S+) to (\S+) was expected", told)
+        assert shown
+        assert not [row for row in shown if float(row[1]) <= float(row[0]) <= float(row[2])]
+
+
 class TestBadInput:
     """A clear message with the line, or a decision for every line: never a crash, never a silent wrong answer."""
+
+    @pytest.mark.parametrize("flags", [(), ("--keep-going",)])
+    def test_an_export_is_told_from_a_log(self, argus, tmp_path, flags):
+        file = tmp_path / "export.jsonl"
+        file.write_text('{"argus_export":1,"run_id":"r"}\n{"index":0}\n')
+        done = argus("replay", *flags, file)
+        assert done.returncode == BAD_INPUT
+        assert len(done.stderr.splitlines()) == 1
+        assert "argus runs import" in done.stderr
 
     def run_on(self, argus, tmp_path, content, *flags, name="bad.jsonl"):
         file = tmp_path / name

@@ -63,6 +63,37 @@ def test_show_tells_episodes_and_advice(runs, server):
     assert shown["events"] == server.get("/v2/runs/broken/timeline?limit=10000").json["events"]
 
 
+def test_show_names_what_an_episode_rests_on_and_that_it_lasted_to_the_end(runs):
+    told = runs("show", "broken").stdout
+    episode = [line for line in told.splitlines() if "  episode " in line][-1]
+    assert "to the end of the run" in episode
+    assert "loss_divergence" in episode
+    assert " 1 checkpoints" not in told
+
+
+def test_an_episode_that_a_rollback_ended_is_told_as_that(program, argus, tmp_path):
+    steps = diverging_run(600)
+    with serving(program, tmp_path / "home") as served:
+        send(served, "back", steps[:480])
+        assert served.post("/v2/reset", {"run_id": "back", "step": 300}).status == 200
+        send(served, "back", healthy_run(600)[300:400])
+    told = argus("runs", "show", "back", "--home", tmp_path / "home").stdout
+    assert "after going back" in told
+
+
+def test_a_run_that_nobody_ends_is_told_as_silent(runs, argus, tmp_path):
+    exported = runs("export", "calm").stdout.splitlines()
+    long_ago = json.loads(exported[0]) | {"updated_ms": 1_700_000_000_000}
+    file = tmp_path / "silent.jsonl"
+    file.write_text("\n".join([json.dumps(long_ago, separators=(",", ":")), *exported[1:]]) + "\n")
+    other = tmp_path / "other"
+    assert runs("import", file, home=other).returncode == DONE
+    (row,) = runs("list", home=other).stdout.splitlines()[1:]
+    assert "RUNNING" in row and row.endswith(", silent")
+    assert "RUNNING but silent" in runs("show", "calm", home=other).stdout
+    assert "silent" not in runs("show", "broken").stdout
+
+
 def test_tail_of_an_ended_run_shows_its_end(runs):
     tailed = lines(runs("tail", "broken", "--json"))
     assert [line["index"] for line in tailed if "loss" in line] == list(range(580, 600))

@@ -61,6 +61,15 @@ def test_list_shows_what_waits(spool, left_behind):
     assert table[1].split()[:3] == ["golden", "3", "4"] and "waits, complete" in table[1]
 
 
+def test_an_empty_folder_that_a_kill_left_is_not_listed(spool, home, left_behind):
+    folder = left_behind(NOBODY)
+    for segment in folder.glob("*.seg"):
+        segment.unlink()
+    assert listed(spool) == []
+    assert spool("list").stdout.startswith("nothing waits")
+    assert spool("send", "golden").returncode == DONE
+
+
 def test_damage_is_listed(spool, left_behind):
     folder = left_behind(NOBODY)
     segment = sorted(folder.glob("*.seg"))[-1]

@@ -42,10 +42,13 @@ from argus._native import (
 )
 from argus._open import watch
 from argus._samples import PerSample, per_sample
+from argus._version import package_version
 from argus._watch import Watch
 
 if TYPE_CHECKING:
     from argus.local import LocalDetector
+
+    __version__: str
 
 __all__ = [
     "ENGINE_VERSION",
@@ -82,4 +85,6 @@ def __getattr__(name: str) -> Any:
         from argus.local import LocalDetector
 
         return LocalDetector
+    if name == "__version__":  # on demand: it reads the installed package's metadata
+        return package_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

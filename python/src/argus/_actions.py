@@ -159,6 +159,7 @@ class Actions:
         self._said: set[str] = set()
         # Once each: ids rise within a run, so the newest planned says which have been.
         self._planned_id = 0
+        self._done_id = 0  # the newest that was done and of which nothing worse has been said
         self._decided_step: int | None = None
         self._hot = 0
         self._calm = 0
@@ -246,8 +247,20 @@ class Actions:
             self._hot = self._hot + 1 if decision.harm_pressure >= 2 else 0
             calm = decision.harm_pressure == 0 and decision.episode is None and not decision.calibrating
             self._calm = self._calm + 1 if calm else 0
+        self._say_failed(decision, step)
         asked = self._recommended(decision, step, named)
         return asked if asked is not None else self._give_back(decision)
+
+    def _say_failed(self, decision: Decision, step: int) -> None:
+        """What was done and did not help: it is in one decision, and nothing is given back for it."""
+        r = decision.recommendation
+        if r is None or r.state != "failed" or r.id != self._done_id:
+            return
+        self._done_id = 0
+        text = f"step {step}: {r.kind} of recommendation {r.id} was judged failed"
+        if r.kind in ("REDUCE_LR", "RESTORE_LR"):
+            text += f"; the learning rate stays at {number(self.lr_factor)} of its schedule"
+        self._audit(text)
 
     def _recommended(self, decision: Decision, step: int, named: Sequence[Any]) -> Plan | None:
         r = decision.recommendation
@@ -357,6 +370,8 @@ class Actions:
             try:
                 detail = self._do(plan, decision, step, result)
                 ok = True
+                if not plan.release:
+                    self._done_id = plan.id
             except TrainingPaused as paused:
                 result.paused = paused
                 ok, detail = True, str(paused)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from argus import _endings, _options
@@ -14,6 +13,7 @@ from argus._errors import ArgusError, UsageError
 from argus._native import Decision, Run
 from argus._options import Options
 from argus._report import say
+from argus._version import package_version
 from argus._watch import Watch
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _open_run(options: Options, model: Any) -> tuple[Run, str]:
         "hidden_dim": found.hidden_dim or 0,
         "vocab_size": found.vocab_size or 0,
         "dtype": found.dtype or "",
-        "sdk_version": f"argus-python/{_version()}",
+        "sdk_version": f"argus-python/{package_version()}",
         "auto": options.auto,
         "total_steps": options.total_steps,
         "home": options.home,
@@ -149,7 +149,10 @@ def _open_run(options: Options, model: Any) -> tuple[Run, str]:
     try:
         return Run(**arguments, url=options.url, key=options.key, record=options.record), ""
     except ArgusError as error:
-        return Run(**arguments, record=False), f"this run is watched but not recorded: {error}"
+        problem = f"this run is watched but not recorded: {error}"
+        if options.url and "://" not in options.url:
+            problem += "; the url has no scheme: put http:// or https:// before it"
+        return Run(**arguments, record=False), problem
 
 
 def _attach(
@@ -264,13 +267,6 @@ def _discover(model: Any) -> Architecture:
     from argus._discover import Architecture, discover
 
     return Architecture() if model is None else discover(model)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("argus")
-    except metadata.PackageNotFoundError:  # run from its sources
-        return "source"
 
 
 def _checked_optimizers(model: Any, optimizer: Any) -> list[Optimizer]:

@@ -49,7 +49,7 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     if mode not in _MODES:
         source = _source(given, "mode", "ARGUS_MODE")
         raise UsageError(f"{source}: {mode!r}; accepted is 'manual' or 'auto'", field="mode")
-    home = _text(given, environ, "home", "ARGUS_HOME") or os.path.join(os.path.expanduser("~"), ".argus")
+    home = _text(given, environ, "home", "ARGUS_HOME") or default_home({})
     return Options(
         url=_text(given, environ, "url", "ARGUS_URL"),
         key=_text(given, environ, "key", "ARGUS_API_KEY"),
@@ -70,9 +70,16 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     )
 
 
+def default_home(environ: Mapping[str, str] = os.environ) -> str:
+    """The folder of runs that the `argus` program takes when it is given none."""
+    return environ.get("ARGUS_HOME", "").strip() or os.path.join(os.path.expanduser("~"), ".argus")
+
+
 def new_run_id(model: Any) -> str:
     """An id that says when and what: `sequential-20260131-094500-3fa9c1`."""
-    name = type(model).__name__ if model is not None else "run"
+    from argus._discover import unwrap
+
+    name = type(unwrap(model)).__name__ if model is not None else "run"
     name = re.sub(r"[^A-Za-z0-9._:-]+", "-", name).strip("-").lower()[:64] or "run"
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 

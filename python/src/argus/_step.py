@@ -65,6 +65,11 @@ class Pending:
         self.decode, self.measured_leaves, self.clip_leaves = None, 0, 0
         self.places, self.layer2_leaves = [], []
 
+    def not_finite(self) -> dict[str, float]:
+        """The loss and the gradient norm where they are NaN or infinite."""
+        values = (("loss", self.scalars[LOSS]), ("gradient norm", self.scalars[GRAD_NORM]))
+        return {name: value for name, value in values if value is not None and not math.isfinite(value)}
+
     def arrive(self, values: list[Any]) -> None:
         """Puts what arrived from the devices in its place."""
         position = self.measured_leaves

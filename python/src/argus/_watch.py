@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from argus import _endings, _hooks
 from argus._filter import SampleFilter
 from argus._native import IS_ANCHOR, LR_RESTARTED, STEP_SKIPPED, Decision, History, Run
-from argus._options import Options
+from argus._options import Options, default_home
 from argus._redact import message_of
 from argus._report import Announcer, say
 from argus._samples import PerSample
@@ -64,6 +65,7 @@ class Watch:
         self._pid = os.getpid()
         self._started_s = time.monotonic()
         self._pressure = 0
+        self._judged = 0
         self._off = False
         self._ended = False
         self._next_step = 0
@@ -313,6 +315,7 @@ class Watch:
                     self._parts.completed(status, error, self._certificate, wait_s)
                 self.run.close(wait_s)
                 self._say_notices()
+                self._say_waiting()
             except Exception as failure:
                 self.errors += 1
                 self.say_once("complete", f"the run's end may not be recorded: {_endings.describe(failure)}")
@@ -472,9 +475,12 @@ class Watch:
             local_health=pending.local_health,
         )
         self._history.record(run)
+        self._judged += 1
         if pressure != self._pressure:
             self._pressure = pressure
-            self._changed(run.decision())
+            self._changed(run.decision(), pending.not_finite())
+        elif self._announcer.is_due(self._judged):
+            self._announcer.update(run.decision(), self._judged, pending.not_finite())
         self._say_notices()
         if self._parts is not None:
             self._parts.observed(pending, self.spike_samples if pending.sample_ids else None)
@@ -491,8 +497,8 @@ class Watch:
         if self.local is not None:
             self.local.reset()
 
-    def _changed(self, decision: Decision) -> None:
-        self._announcer.update(decision)
+    def _changed(self, decision: Decision, not_finite: dict[str, float]) -> None:
+        self._announcer.update(decision, self._judged, not_finite)
         on_change = self._options.on_change
         if on_change is not None:
             try:
@@ -504,6 +510,19 @@ class Watch:
     def _say_notices(self) -> None:
         for line in self.run.take_notices():
             say(line)
+
+    def _say_waiting(self) -> None:
+        """What was not delivered by the end, and how it still can be."""
+        counters = self.run.counters()
+        steps = int(counters["steps_in_spool"] + counters["steps_queued"])
+        if steps == 0 or self._options.quiet:
+            return
+        home = self._options.home
+        if not os.path.isdir(os.path.join(home, "spool")):  # without a disk they waited in memory
+            say(f"{steps} steps could not be delivered and are lost")
+            return
+        elsewhere = "" if home == default_home() else f" --home {shlex.quote(home)}"
+        say(f"{steps} steps wait on disk; `argus spool send {self.run_id}{elsewhere}` delivers them")
 
     # What `argus.watch` puts together.
 
@@ -543,6 +562,7 @@ class Watch:
             if self._team is not None:
                 for each in self._team.flush():
                     self._observe(each)
+            self._announcer.finish(self.run.decision(), self._judged)
         except Exception as error:
             self._give_up(error)
         self._off = True

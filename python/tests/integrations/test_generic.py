@@ -153,7 +153,7 @@ except ImportError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert f"argus[{module}]" in done.stdout, done.stderr
+    assert f"the extra [{module}]" in done.stdout, done.stderr
 
 
 def test_one_object_s_method_is_observed_and_put_back() -> None:

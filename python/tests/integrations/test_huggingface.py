@@ -25,6 +25,7 @@ from transformers import (  # noqa: E402
 )
 
 import argus  # noqa: E402
+from argus.integrations import huggingface  # noqa: E402
 from argus.integrations.huggingface import ArgusCallback  # noqa: E402
 
 
@@ -189,6 +190,15 @@ def test_a_loss_that_the_trainer_s_filter_hides_is_seen(tmp_path: Path) -> None:
     assert math.isnan(callback.watch.history["loss"].tolist()[ONSET])
     assert changes.peak() == 3
     assert changes.first_alarm() == ONSET + 1
+
+
+def test_that_the_filter_is_on_is_said_once_in_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(huggingface, "_is_filter_said", False)
+    for _ in range(2):
+        trainer(tmp_path, [ArgusCallback()], max_steps=2).train()
+    assert capsys.readouterr().err.count("logging_nan_inf_filter") == 1
 
 
 def test_evaluation_is_not_counted_and_its_loss_is_taken(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     records = []
     for story in runs.stories():
         print(f"{story.title}\n  {story.account.format(onset=plan.onset, accident_steps=plan.accident_steps)}")
-        record = runs.train(story, plan, corpus, Announcer(quiet=False, write=_print).update)
+        say = Announcer(quiet=False, write=_print, hold=0).update
+        record = runs.train(story, plan, corpus, say, home=options.out / "home")
         records.append(record)
         for line in page.summary(record, records[0]):
             print(f"  = {line}")
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / "argus-demo.html"
     target.write_text(page.render(records), encoding="utf-8")
-    print(f"The page: {target.resolve()}")
+    print(f"The page: {target.resolve()}\nThe runs: argus runs list --home {options.out / 'home'}")
     return 0
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +116,14 @@ class Record:
     watch_errors: int = 0
 
 
-def train(story: Story, plan: Plan, corpus: Corpus, on_change: Callable[[argus.Decision], None]) -> Record:
-    """Trains one run from the plan's seed, watched in this process.
+def train(
+    story: Story,
+    plan: Plan,
+    corpus: Corpus,
+    on_change: Callable[[argus.Decision], None],
+    home: Path | None = None,
+) -> Record:
+    """Trains one run from the plan's seed, watched in this process and kept in `home`, by default the user's.
 
     What happened before the onset is the same in all runs, bit for bit: the weights, the moments and the batches come from the
     seed, and watching changes nothing.
@@ -131,7 +138,7 @@ def train(story: Story, plan: Plan, corpus: Corpus, on_change: Callable[[argus.D
         on_change(decision)
 
     began = time.perf_counter()
-    with argus.watch(model, optimizer, model_type="transformer", quiet=True, on_change=changed) as watch:
+    with argus.watch(model, optimizer, model_type="transformer", home=home, quiet=True, on_change=changed) as watch:
         for step in range(plan.steps):
             rate = RATE * min(1.0, (step + 1) / WARMUP_STEPS) * story.rate(plan, step)
             for group in optimizer.param_groups:

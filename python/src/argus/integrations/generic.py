@@ -253,5 +253,5 @@ def observed(owner: Any, name: str, see: Callable[..., None]) -> Callable[[], No
 def missing(framework: str, extra: str, error: ImportError) -> ImportError:
     """The error for a framework that is not installed, naming the extra that brings it."""
     return ImportError(
-        f"argus.integrations needs {framework}, which cannot be imported ({error}): pip install 'argus[{extra}]'"
+        f"argus.integrations needs {framework}, which cannot be imported ({error}): install it, or the extra [{extra}] of argus's wheel"
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+from argus._report import say
 from argus.integrations import generic
 
 try:
@@ -86,10 +87,7 @@ class ArgusCallback(TrainerCallback):
             self._observe(trainer)
             self.nan_filter = bool(args.logging_nan_inf_filter)
             if self.nan_filter and not self._quiet and state.is_world_process_zero:
-                self._run.say_once(
-                    "nan filter",
-                    "logging_nan_inf_filter is on: the Trainer's log will show no loss that is NaN or infinite; argus takes it before",
-                )
+                _say_filter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Hands over an optimizer step."""
@@ -154,6 +152,17 @@ class ArgusCallback(TrainerCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_loss": None, "_undo": []}
+
+
+_is_filter_said = False
+
+
+def _say_filter() -> None:
+    """Once in a process: the filter is on by default, and only a run that goes wrong would miss what it hides."""
+    global _is_filter_said
+    if not _is_filter_said:
+        _is_filter_said = True
+        say("logging_nan_inf_filter hides NaN losses from the Trainer's log, not from argus")
 
 
 def train(self: Any, *args: Any, **kwargs: Any) -> Any:
