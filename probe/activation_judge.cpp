@@ -17,7 +17,9 @@ constexpr float kPinned = 0.94f;           // of the square of half the range
 constexpr float kOneSided = 0.25f;         // a floor this small beside the ceiling is a floor at zero (ReLU, GELU, SiLU), not a rail
 constexpr int kRowsWanted = 8;             // rows a visit needs to count; visits of small batches are added up to it
 constexpr int kPeersLeast = 4;             // rows a comparison between samples needs
-constexpr int kCalibratingVisits = 14;     // eager ones: what the first hundred steps do is known before visits become rare
+constexpr int kCalibratingVisits = 14;     // eager ones,
+constexpr std::int64_t kCalibratingSteps = 96;  // and as many steps: what they do must be known before visits become rare
+constexpr double kCrowded = 0.3;           // of the square of half the range, as mean over units: beyond a uniform spread, nearly
 constexpr int kRangeVisits = 4;            // visits before the range of a site is believed
 constexpr int kOtherBatchVisits = 4;       // visits with another number of samples before that is the new usual one
 constexpr double kLeastVariance = 1e-12;   // relative; below it float32 has nothing to say
@@ -26,8 +28,9 @@ constexpr double kCriticalShare = 0.5;
 constexpr double kCriticalTimes = 2.0;     // of the effect a warning needs
 
 // Sizes: the largest moves of healthy runs stayed below about 0.7 of these (docs/local-detector.md).
-constexpr ShiftRule kScaleRule{.upward = true, .sudden = 2.0, .gradual = 3.0, .confirm = 3};
-constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 1.8, .gradual = 2.7, .confirm = 3};
+constexpr ShiftRule kScaleRule{.upward = true, .sudden = 3.0, .gradual = 4.0, .confirm = 3};
+constexpr ShiftRule kCrowdingRule{.upward = true, .sudden = 0.9, .gradual = 1.2, .confirm = 3};
+constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 2.5, .gradual = 4.0, .confirm = 3};
 constexpr ShiftRule kDirectionsRule{.upward = false, .sudden = 1.0, .gradual = 1.4, .confirm = 3};
 
 /// A Shift with what a report needs beside its verdict.
@@ -68,6 +71,7 @@ struct ActivationJudge::Site {
     silent = StuckUnits();
     pinned = StuckUnits();
     scale = Judged(kScaleRule);
+    crowding = Judged(kCrowdingRule);
     variance = Judged(kVarianceRule);
     directions = Judged(kDirectionsRule);
     low = high = 0.0f;
@@ -82,10 +86,12 @@ struct ActivationJudge::Site {
   StuckUnits silent;
   StuckUnits pinned;
   Judged scale{kScaleRule};
+  Judged crowding{kCrowdingRule};
   Judged variance{kVarianceRule};
   Judged directions{kDirectionsRule};
   float low = 0.0f;  // the site's range so far
   float high = 0.0f;
+  std::int64_t first_step = 0;
   int visits = 0;    // that counted
   int readings = 0;
   int peer_rows = 0;
@@ -99,7 +105,8 @@ struct ActivationJudge::Site {
   void find_pinned(const UnitStats& stats, std::uint8_t* pinned_now) const;
   void widen(const UnitStats& stats);
   void represent(std::int64_t step, float* peers, int rows, int units);
-  Attention attention() const;
+  void crowd(std::int64_t step, const UnitStats& stats);
+  Attention attention(std::int64_t step) const;
   void report(std::vector<Finding>& out) const;
   void report_units(std::vector<Finding>& out, Check check, const StuckUnits& units, const char* format) const;
   void report_shift(std::vector<Finding>& out, Check check, const Judged& judged, const char* format) const;
@@ -159,7 +166,7 @@ Attention ActivationJudge::judge(Site& site, std::int64_t step, const Sample& sa
   read_units(sample, data, dtype, stats_);
   if (stats_.non_finite > 0) return Attention::kSuspected;
   ++site.readings;
-  const bool compare = site.readings % 2 == 0 || site.attention() != Attention::kCalm;
+  const bool compare = site.readings % 2 == 0 || site.attention(step) != Attention::kCalm;
   if (compare && sample.peer_rows() >= kPeersLeast) {
     read_peers(sample, data, dtype, peers_.data());
     site.represent(step, peers_.data(), sample.peer_rows(), sample.peer_units());
@@ -173,8 +180,9 @@ Attention ActivationJudge::judge(Site& site, std::int64_t step, const Sample& sa
   site.silent.observe(step, silent_.data());
   if (site.visits >= kRangeVisits && !site.traits.is_output) site.pinned.observe(step, pinned_.data());
   site.widen(stats_);
-  ++site.visits;
-  return site.attention();
+  if (!site.traits.is_output) site.crowd(step, stats_);
+  if (site.visits++ == 0) site.first_step = step;
+  return site.attention(step);
 }
 
 // Adds visits of few rows up. True when `stats` holds enough.
@@ -225,6 +233,17 @@ void ActivationJudge::Site::widen(const UnitStats& stats) {
   high = std::max(visits == 0 ? std::numeric_limits<float>::lowest() : high, *std::max_element(stats.high.begin(), stats.high.begin() + n));
 }
 
+// How much of the energy is at the ends of the range: gates of a recurrent layer saturate without any unit being pinned all the time.
+void ActivationJudge::Site::crowd(std::int64_t step, const UnitStats& stats) {
+  const auto mid = static_cast<double>(middle()), half = static_cast<double>(half_range());
+  if (half <= 0.0) return;
+  double square = 0.0;
+  for (std::size_t u = 0; u < usual.size(); ++u) {
+    square += static_cast<double>(stats.mean_square[u]) - 2.0 * mid * static_cast<double>(stats.mean[u]) + mid * mid;
+  }
+  crowding.observe(step, std::log(std::max(square / static_cast<double>(usual.size()) / (half * half), kLeastVariance)));
+}
+
 void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows, int units) {
   if (peer_rows != 0 && rows != peer_rows) {
     // Fewer samples span fewer directions: a short last batch is left out, another batch size begins a history of its own.
@@ -240,10 +259,10 @@ void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows,
   if (r.participation > 0.0) directions.observe(step, std::log(r.participation));
 }
 
-Attention ActivationJudge::Site::attention() const {
-  if (visits < kCalibratingVisits) return Attention::kCalibrating;
-  const bool suspected = silent.verdict().suspected || pinned.verdict().suspected || scale.suspected() || variance.suspected() ||
-                         directions.suspected();
+Attention ActivationJudge::Site::attention(std::int64_t step) const {
+  if (visits < kCalibratingVisits || step - first_step < kCalibratingSteps) return Attention::kCalibrating;
+  const bool suspected = silent.verdict().suspected || pinned.verdict().suspected || scale.suspected() || crowding.suspected() ||
+                         variance.suspected() || directions.suspected();
   return suspected ? Attention::kSuspected : Attention::kCalm;
 }
 
@@ -287,7 +306,11 @@ void ActivationJudge::Site::report(std::vector<Finding>& out) const {
   report_units(out, Check::kDeadNeurons, silent, "%.0f of %.0f sampled units that used to respond are silent for every input");
   report_units(out, Check::kActivationSaturation, pinned, "%.0f of %.0f sampled units are pinned at the ends of their range");
   if (pinned.verdict().since < 0) {
+    const std::size_t before = out.size();
     report_shift(out, Check::kActivationSaturation, scale, "activations exploded: RMS %.3g where %.3g was expected");
+    if (out.size() == before && crowding.value >= std::log(kCrowded)) {
+      report_shift(out, Check::kActivationSaturation, crowding, "values crowd at the ends of their range: mean square %.2f of its half, squared; %.2f before");
+    }
   }
   report_shift(out, Check::kRepresentationCollapse, variance, "variance between samples %.2g of the mean square, %.2g before");
   if (!variance.shift.verdict().departed) {

@@ -101,7 +101,6 @@ ExponentScan::Piece ExponentScan::next(std::int64_t elements, std::int64_t steps
 }
 
 ExponentScan::Jump ExponentScan::judge(const Moments& piece, double neighbours, std::int64_t largest) {
-  // A piece may hold the flat part of the tensor only: what its neighbours are like is asked of the whole as well.
   const double usual = std::max(usual_, kSpread * std::max(piece.rms_without_max(), neighbours));
   if (piece.non_finite > 0) return {largest, std::nan(""), usual, piece.non_finite <= kFew};
   if (!(usual > 0.0) || piece.max_abs <= kJump * usual) {
@@ -128,6 +127,11 @@ ExponentScan::Jump ExponentScan::advance_all(const View& view) {
 ExponentScan::Jump ExponentScan::read(const View& view, Piece at) {
   const View piece = part(view, at.from, at.count);
   const Moments m = moments(piece);
+  if (m.non_finite == 0 && m.max_abs <= kJump * usual_) {
+    usual_ = std::max(usual_, m.max_abs);
+    return {};
+  }
+  // A piece may hold the flat part of the tensor only: what its neighbours are like is asked of the whole as well.
   Jump jump = judge(m, sampled_moments(view).rms_without_max(), at.from);
   if (jump.element >= 0) jump.element = at.from + locate(piece, m);
   return jump;

@@ -18,6 +18,14 @@ inline constexpr int kCoordinates = 32;
 struct Sample {
   std::array<double, kCoordinates> at{};
   int count = 0;  ///< coordinates in use; 0: nothing was taken
+
+  bool finite() const {
+    for (int i = 0; i < count; ++i) {
+      const double x = at[static_cast<std::size_t>(i)];
+      if (x - x != 0.0) return false;
+    }
+    return true;
+  }
 };
 
 /// Element number of the i-th coordinate of a tensor of `count` elements: spread evenly without a common divisor with

@@ -27,7 +27,7 @@ bool Departure::beyond(double effect, double margin) const {
 
 // True when the value is held back from the calibration.
 bool Departure::observe_early(std::int64_t step, double value) {
-  if (early_ < kEarlyVisits || last_step_ - first_step_ < kEarlySpan) return false;
+  if (early_ < kEarlyVisits || step - first_step_ < kEarlySpan) return false;
   baseline_ = median(first_, early_);
   const auto [low, high] = std::minmax_element(first_.begin(), first_.begin() + early_);
   effect_ = value - baseline_;
@@ -58,14 +58,13 @@ void Departure::settle(std::int64_t step, bool departed, bool suspected) {
 }
 
 void Departure::observe(std::int64_t step, double value) {
-  if (step < kFirstStep) return;
+  if (step < kFirstStep || (last_step_ >= 0 && step - last_step_ < apart_)) return;
+  last_step_ = step;
   effect_before_ = effect_;
   value_ = value;
   if (series_.verdict().calibrating) {
     if (observe_early(step, value)) return;
-    if (first_step_ >= 0 && step - last_step_ < kApart) return;
     if (first_step_ < 0) first_step_ = step;
-    last_step_ = step;
     first_[static_cast<std::size_t>(early_++)] = value;
     series_.observe(step, value);
     last_good_ = step;

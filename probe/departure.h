@@ -15,15 +15,14 @@ class Departure {
  public:
   /// The first steps of a run look like none of the later ones.
   static constexpr std::int64_t kFirstStep = 16;
-  /// Values nearer than this to the last one do not calibrate: twelve successive steps say nothing about a slope.
-  static constexpr std::int64_t kApart = 4;
   /// A departure has stood for as many steps at least, however many visits that makes.
   static constexpr std::int64_t kStands = 8;
 
-  explicit Departure(SeriesRule rule = {}) : rule_(rule), series_(rule) {}
+  /// `apart_steps`: values nearer to the last one are passed over, since successive steps say nothing about a trend.
+  explicit Departure(SeriesRule rule = {}, std::int64_t apart_steps = 4) : rule_(rule), series_(rule), apart_(apart_steps) {}
 
   void observe(std::int64_t step, double value);
-  void reset() { *this = Departure(rule_); }
+  void reset() { *this = Departure(rule_, apart_); }
 
   bool departed() const { return level_ != Level::kOk; }
   bool suspected() const { return suspected_; }
@@ -47,6 +46,7 @@ class Departure {
 
   SeriesRule rule_;
   Series series_;
+  std::int64_t apart_ = 4;
   std::array<double, Series::kCalibration> first_{};
   int early_ = 0;
   int far_ = 0;

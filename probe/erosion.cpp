@@ -16,6 +16,7 @@ constexpr std::int64_t kHeldSteps = 60;  // a rate that stays as it is for so lo
 constexpr int kConfirm = 4;
 constexpr std::int64_t kConfirmSteps = 8;
 constexpr int kCriticalVisits = 8;
+constexpr int kEmptyBits = 8;  // at the low end of all sampled weights: chance leaves one in 2^8 of a single one
 constexpr int kAtBound = 3;  // coordinates of one and the same, largest, magnitude: a bound, not chance
 
 double log2_of(double x) { return std::log2(std::max(x, 1e-300)); }
@@ -53,6 +54,20 @@ void Erosion::learn(std::int64_t step, const Drive& drive) {
   log_gradient_ += rate * (log2_of(drive.gradient_rms) - log_gradient_);
   ++visits_;
   last_good_ = step;
+}
+
+void Erosion::observe_bits(std::int64_t step, const Sample& weights, int bits) {
+  int used = 0;
+  int counted = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(weights.count); ++i) {
+    const auto raw = std::bit_cast<std::uint64_t>(weights.at[i]);
+    if (weights.at[i] == 0.0 || !std::isfinite(weights.at[i])) continue;
+    ++counted;
+    used = std::max(used, std::max(1, 53 - std::countr_zero(raw | (std::uint64_t{1} << 52))));
+  }
+  if (counted < kLeastCoordinates) return;
+  used_bits_ = used;
+  rounded_.observe(step, used > bits - kEmptyBits);
 }
 
 void Erosion::observe(std::int64_t step, const Sample& before, const Sample& next, const Sample& gradient,

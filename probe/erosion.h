@@ -1,10 +1,12 @@
 // Updates that round to nothing at the parameter's dtype.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "probe/bits.h"
 #include "probe/finding.h"
+#include "probe/presence.h"
 
 namespace argus::probe {
 
@@ -23,15 +25,20 @@ class Erosion {
   /// without a gradient, and those held at a bound the user clips to, are not counted; too few that remain, and the
   /// visit is not either.
   void observe(std::int64_t step, const Sample& before, const Sample& next, const Sample& gradient, const Drive& drive);
+  /// The weights right before an update: whether they use the bits their dtype has. Something that rounds them after each update
+  /// leaves the lower ones empty. `bits`: significant bits of the dtype.
+  void observe_bits(std::int64_t step, const Sample& weights, int bits);
   void reset() { *this = Erosion(); }
 
-  Level level() const { return level_; }
+  Level level() const { return std::max(level_, rounded_.gone() ? Level::kWarn : Level::kOk); }
+  bool rounded() const { return rounded_.gone(); }
+  int used_bits() const { return used_bits_; }
   bool suspected() const { return run_ > 0; }
   bool judged() const { return visits_ >= kLeastVisits; }
   double moving() const { return moving_; }      ///< share of coordinates that moved, newest visit
   double baseline() const { return baseline_; }  ///< what is usual
-  std::int64_t since() const { return since_; }
-  std::int64_t last_good() const { return last_good_; }
+  std::int64_t since() const { return since_ >= 0 ? since_ : rounded_.since(); }
+  std::int64_t last_good() const { return since_ >= 0 ? last_good_ : rounded_.last_there(); }
 
  private:
   static constexpr int kLeastVisits = 4;
@@ -50,6 +57,8 @@ class Erosion {
   std::int64_t since_ = -1;
   std::int64_t last_good_ = -1;
   Level level_ = Level::kOk;
+  Presence rounded_;  // of the lower bits
+  int used_bits_ = 0;
 };
 
 }  // namespace argus::probe

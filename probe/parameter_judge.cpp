@@ -40,7 +40,7 @@ ParameterReading read_parameter(const ParameterViews& views, const StateLaws& la
   sample_or_nothing(views.weight, r.weight);
   sample_or_nothing(views.gradient, r.gradient);
   r.resolution = resolution_of(views.weight.dtype);
-  r.coarse = r.resolution > 0x1p-12;
+  r.weight_bits = 1 - std::ilogb(r.resolution);
   for (std::size_t i = 0; i < static_cast<std::size_t>(laws.count); ++i) {
     // A law by coordinate needs the coordinates of the parameter; states kept otherwise (blocks, 8 bits) are left
     // alone.
@@ -107,18 +107,19 @@ void ParameterJudge::take_gradient(Parameter& p, const ParameterReading& now) {
 void ParameterJudge::settle(Parameter& p, int parameter, int optimizer, std::int64_t step,
                             const GroupSettings& settings, const ParameterReading& now, bool due) {
   if (p.update < 0 || p.optimizer != optimizer) {
-    if (due) states_.before(parameter, step, settings.laws, nullptr, now.state, 0);
+    if (due) states_.before(parameter, step, settings.laws, nullptr, now.state, 0, now.weight.finite());
     return;
   }
   const std::int64_t between = updates_[static_cast<std::size_t>(optimizer)] - 1 - p.update;
   if (between == 0 && !p.settled) {
     if (p.weight_after.count > 0) integrity_.compare(parameter, step, p.weight_after, now.weight);
     p.erosion.observe(step, p.weight_before, now.weight, p.gradient,
-                      {settings.lr, p.gradient_rms, settings.adaptive, now.coarse});
+                      {settings.lr, p.gradient_rms, settings.adaptive, now.weight_bits < 12});
+    p.erosion.observe_bits(step, now.weight, now.weight_bits);
     erosion_suspected_ = erosion_suspected_ || (p.erosion.suspected() && p.erosion.level() == Level::kOk);
   }
   if ((between == 0 && !p.settled) || (between > 0 && due))
-    states_.before(parameter, step, settings.laws, &p.state_after, now.state, between);
+    states_.before(parameter, step, settings.laws, &p.state_after, now.state, between, now.weight.finite());
   p.settled = true;
 }
 
@@ -155,6 +156,16 @@ void ParameterJudge::after(int parameter, int optimizer, int group, std::int64_t
   p.settled = false;
 }
 
+void ParameterJudge::leave(int parameter, int optimizer, const ParameterReading& now) {
+  Parameter& p = at(parameter);
+  p.optimizer = optimizer;
+  p.update = updates_[static_cast<std::size_t>(optimizer)];
+  p.weight_before.count = 0;  // what it moved by is not known
+  p.weight_after = now.weight;
+  p.state_after = now.state;
+  p.settled = false;
+}
+
 bool ParameterJudge::end_step(std::int64_t step) {
   for (const int layer : read_layers_) {
     LayerRead& read = reads_[static_cast<std::size_t>(layer)];
@@ -180,12 +191,6 @@ void ParameterJudge::forget_states(int optimizer) {
     p.state_after = StateSamples{};
     p.state_before = StateSamples{};
   }
-}
-
-void ParameterJudge::replaced(int parameter) {
-  Parameter& p = at(parameter);
-  integrity_.replaced(parameter);
-  p.weight_before.count = p.weight_after.count = 0;
 }
 
 void ParameterJudge::reset() {
@@ -238,8 +243,13 @@ void ParameterJudge::add_erosion(std::int64_t, Findings& out) const {
     f.since = erosion.since();
     f.last_good = erosion.last_good();
     char text[160];
-    std::snprintf(text, sizeof text, "%.0f %% of updates round to nothing, usually %.0f %%", 100.0 * f.value,
-                  100.0 * f.baseline);
+    if (erosion.rounded()) {
+      f.severity = std::max(f.severity, 0.7);
+      std::snprintf(text, sizeof text, "the weights use %d significant bits, fewer than before", erosion.used_bits());
+    } else {
+      std::snprintf(text, sizeof text, "%.0f %% of updates round to nothing, usually %.0f %%", 100.0 * f.value,
+                    100.0 * f.baseline);
+    }
     f.note = text;
     out.standing.push_back(std::move(f));
   }

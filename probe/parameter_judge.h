@@ -38,7 +38,7 @@ struct ParameterReading {
   Moments gradient_moments;  ///< the same
   double resolution =
       0.0;              ///< relative distance of neighbouring numbers, of the coarsest dtype among weight and states
-  bool coarse = false;  ///< the weight keeps fewer than 12 bits
+  int weight_bits = 24;      ///< significant bits of the dtype of the weight
 };
 
 /// Settings of the update at hand that all parameters of a group share.
@@ -70,6 +70,8 @@ class ParameterJudge {
   void compare(int parameter, int optimizer, int group, std::int64_t step, const ParameterReading& now);
   /// A due parameter right after the update. The gradient counts only when it was not there before.
   void after(int parameter, int optimizer, int group, std::int64_t step, const ParameterReading& now);
+  /// A parameter that was not due, right after an update: only what `compare` will need.
+  void leave(int parameter, int optimizer, const ParameterReading& now);
   bool wants_gradient(int parameter) const { return parameters_[static_cast<std::size_t>(parameter)].unfed; }
   bool sets_norm(int parameter) const { return parameters_[static_cast<std::size_t>(parameter)].sets_norm; }
   /// Reads the next piece of the weights. True when an element jumped.
@@ -83,10 +85,6 @@ class ParameterJudge {
 
   /// The optimizer's state was replaced or emptied: what was left is not what will be found.
   void forget_states(int optimizer);
-  /// The parameter's weights are about to be other ones, on purpose.
-  void replaced(int parameter);
-  /// The layer is not trained any longer, on purpose.
-  void frozen(int layer) { flow_.forget(layer); }
   /// Rolled back: histories begin anew.
   void reset();
 

@@ -76,7 +76,8 @@ Shift::Reference Shift::reference() const {
 }
 
 const ShiftVerdict& Shift::observe(std::int64_t step, double value) {
-  if (++visits_ <= kCalibration) {
+  if (++visits_ == 1) first_step_ = step;
+  if (visits_ <= kCalibration || step - first_step_ < kSettlingSteps) {
     learn(step, value);
     verdict_.calibrating = visits_ < kCalibration;
     verdict_.baseline = value;

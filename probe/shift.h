@@ -31,6 +31,7 @@ struct ShiftVerdict {
 class Shift {
  public:
   static constexpr int kCalibration = 6;            ///< values before anything is said
+  static constexpr std::int64_t kSettlingSteps = 64;  ///< from the first value: moves so early are how the run began
   static constexpr std::int64_t kBucketSteps = 12;  ///< the past is kept as means over so many steps
   static constexpr int kBuckets = 16;
   static constexpr int kYoung = 4;
@@ -65,6 +66,7 @@ class Shift {
   std::array<Bucket, kBuckets> buckets_{};
   int used_ = 0;
   int visits_ = 0;
+  std::int64_t first_step_ = 0;
   double last_ = 0.0;
   double wobble_ = -1.0;  // mean change from value to value
   Reference held_;

@@ -10,10 +10,6 @@ constexpr int kLearnt = 3;         // times a relation held before breaking it c
 constexpr double kAllShare = 0.8;  // of the parameters compared in a step
 constexpr int kSeveral = 3;        // parameters, for "all of them" to mean something
 
-bool finite(const Sample& s) {
-  return std::all_of(s.at.begin(), s.at.begin() + s.count, [](double x) { return x - x == 0.0; });
-}
-
 bool same(const StateSamples& a, const StateSamples& b, int count) {
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
     if (a.states[i].count != b.states[i].count || count_changed(a.states[i], b.states[i]) > 0) return false;
@@ -30,7 +26,7 @@ void StateIntegrity::accuse(Parameter& p, std::int64_t step, StateFault fault, c
 }
 
 void StateIntegrity::before(int parameter, std::int64_t step, const StateLaws& laws, const StateSamples* left,
-                            const StateSamples& now, std::int64_t updates) {
+                            const StateSamples& now, std::int64_t updates, bool sound) {
   Parameter& p = at(parameter);
   bool good = true;
   for (std::size_t i = 0; i < static_cast<std::size_t>(laws.count); ++i) {
@@ -38,7 +34,8 @@ void StateIntegrity::before(int parameter, std::int64_t step, const StateLaws& l
     // What follows would only say the same of it in other words.
     if (fault == StateFault::kNone && left != nullptr && updates > 0)
       fault = check_since(left->states[i], now.states[i], laws.states[i], updates);
-    if (fault == StateFault::kNone) continue;
+    // Where the weights are lost as well, it came from elsewhere.
+    if (fault == StateFault::kNone || (fault == StateFault::kNonFinite && !sound)) continue;
     good = false;
     accuse(p, step, fault, laws.names[i], Level::kCritical);
   }
@@ -56,6 +53,7 @@ void StateIntegrity::before(int parameter, std::int64_t step, const StateLaws& l
   if (changed == nullptr && left->counter >= 0.0 && now.counter >= 0.0 && left->counter != now.counter)
     changed = "step";
   if (changed != nullptr) {
+    p.changed = step;
     changes_.push_back({parameter, changed});
     return;
   }
@@ -66,13 +64,14 @@ void StateIntegrity::before(int parameter, std::int64_t step, const StateLaws& l
 void StateIntegrity::after(int parameter, std::int64_t step, const StateLaws& laws, const StateSamples& before,
                            const StateSamples& after, const Sample& gradient, const Sample& weight, double resolution) {
   Parameter& p = at(parameter);
-  const bool fed = gradient.count > 0 && finite(gradient);
+  const bool fed = gradient.count > 0 && gradient.finite();
+  if (p.changed == step) return;
   if (fed && before.states[0].count > 0 && same(before, after, laws.count)) return;
   for (std::size_t i = 0; i < static_cast<std::size_t>(laws.count); ++i) {
     const StateLaw& law = laws.states[i];
     StateFault fault = check_values(after.states[i], law.kind);
     // A state that a gradient which is not finite has spoilt is not corruption of the state.
-    if (fault == StateFault::kNonFinite && !fed) continue;
+    if (fault == StateFault::kNonFinite && (!fed || !weight.finite())) continue;
     bool learnt = true;
     if (fault == StateFault::kNone && fed && before.states[i].count > 0) {
       fault = check_law(before.states[i], after.states[i], gradient, weight, law, laws.use, resolution);

@@ -29,12 +29,15 @@ struct StateLaws {
 /// Memory: about 100 bytes a parameter besides the samples. Not thread-safe.
 class StateIntegrity {
  public:
-  void add_parameter(int layer) { parameters_.push_back({layer, {}, {}, {}, {}, {}, {}}); }
+  void add_parameter(int layer) { 
+    parameters_.emplace_back();
+    parameters_.back().layer = layer;
+  }
 
   /// Before an update: `now` against what the last update that was looked at left, `updates` whole updates ago (0: none
   /// between). `left` may be null.
   void before(int parameter, std::int64_t step, const StateLaws& laws, const StateSamples* left,
-              const StateSamples& now, std::int64_t updates);
+              const StateSamples& now, std::int64_t updates, bool sound);
   /// After it. `weight` is that from before. An update that changed nothing at all was skipped (a loss scaler's) and is
   /// not judged.
   void after(int parameter, std::int64_t step, const StateLaws& laws, const StateSamples& before,
@@ -53,6 +56,7 @@ class StateIntegrity {
     int kept = 0;     // times nothing had changed between two updates
     int counted = 0;  // times the counter counted
     std::int64_t last_good = -1;
+    std::int64_t changed = -1;  // step of the newest difference: what follows from it is not said as well
     Incident incident;
   };
   struct Change {

@@ -38,6 +38,7 @@ void StuckUnits::update(Unit& unit, std::int32_t step, bool in_state) const {
     if (unit.stuck || unit.run < kRunLeast || !has_record(unit)) return;
     const double stays = (unit.seen - unit.free + 0.5) / (unit.seen + 1.0);
     unit.stuck = unit.run * -std::log(stays) >= kEvidence;
+    unit.old = unit.stuck && unit.onset - first_step_ < kSettlingSteps;
     return;
   }
   int seen = unit.seen + 1 + std::min<int>(unit.run, kMemory / 2);
@@ -109,6 +110,7 @@ void StuckUnits::follow_event() {
 
 const StuckVerdict& StuckUnits::observe(std::int64_t step, const std::uint8_t* in_state) {
   const auto at = static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX));
+  if (first_step_ < 0) first_step_ = at;
   if (last_step_ >= 0) gap_ += (gap_ == 0.0 ? 1.0 : 0.2) * (at - last_step_ - gap_);
   int known = 0, in_now = 0, fresh = 0;
   for (std::size_t u = 0; u < units_.size(); ++u) {

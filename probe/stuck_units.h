@@ -24,8 +24,10 @@ struct StuckVerdict {
 /// 16 bytes a unit; allocates only while units are newly stuck; a few ns a unit and visit. Not thread-safe.
 class StuckUnits {
  public:
-  static constexpr double kShare = 0.15;            ///< of the formerly free units: what an event needs
+  static constexpr double kShare = 0.2;            ///< of the formerly free units: what an event needs
   static constexpr std::int64_t kWindowSteps = 100;  ///< within which they must have got stuck, or four visits if that is longer
+
+  static constexpr std::int64_t kSettlingSteps = 64;  ///< from the first visit: units that get stuck so early are how the run began
 
   explicit StuckUnits(int units = 0) : units_(static_cast<std::size_t>(units)) {}
 
@@ -53,6 +55,7 @@ class StuckUnits {
   std::vector<Unit> units_;
   StuckVerdict verdict_;
   int visits_ = 0;
+  std::int32_t first_step_ = -1;
   std::int32_t last_step_ = -1;
   double gap_ = 0.0;  // steps between visits, smoothed
   double shares_[2] = {};

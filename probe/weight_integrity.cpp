@@ -44,11 +44,6 @@ void WeightIntegrity::compare(int parameter, std::int64_t step, const Sample& le
   if (changed == 0) {
     ++p.compared;
     p.last_same = step;
-    p.forgiven = false;
-    return;
-  }
-  if (p.forgiven) {
-    p.forgiven = false;
     return;
   }
   changes_.push_back({parameter, changed, relative_change(left, found), is_constraint(left, found)});
@@ -116,17 +111,10 @@ bool WeightIntegrity::scan_all(int parameter, std::int64_t step, const View& wei
   return note_jump(p, step, p.scan.advance_all(weights));
 }
 
-void WeightIntegrity::replaced(int parameter) {
-  Parameter& p = at(parameter);
-  p.forgiven = true;
-  p.scan.reset();
-}
-
 void WeightIntegrity::reset() {
   for (Parameter& p : parameters_) {
     p.changed = p.jumped = Incident{};
     p.scan.reset();
-    p.forgiven = true;
   }
   changes_.clear();
   all_changed_run_ = 0;

@@ -26,8 +26,6 @@ class WeightIntegrity {
   bool scan_all(int parameter, std::int64_t step, const View& weights);
   /// Judges the comparisons since the last call together. True when all weights were replaced on purpose.
   bool end_step(std::int64_t step);
-  /// The next difference of this parameter is the user's doing (a state dict was loaded).
-  void replaced(int parameter);
   void reset();
 
   /// Whole passes over the parameter that the scan has read least of.
@@ -44,7 +42,6 @@ class WeightIntegrity {
     int usual_changes = 0;  // differences that are this run's habit
     std::int64_t last_same = -1;
     std::int64_t scanned = -1;
-    bool forgiven = false;
   };
   struct Change {
     int parameter = 0;

@@ -25,7 +25,7 @@ class WeightNorms {
 
  private:
   struct Layer {
-    Departure norm{SeriesRule{Side::kBoth, 0.02, 0.5, 4}};
+    Departure norm{SeriesRule{Side::kBoth, 0.02, 0.5, 3}, 8};
     double first_log = 0.0;
     double log_rms = 0.0;
     std::int64_t step = -1;

@@ -173,7 +173,8 @@ CounterDict counters(const WatchedRun& self) {
 
 void open_run(WatchedRun* self, std::string run_id, std::string model_type, std::string sdk_version, bool automatic,
               std::int64_t total_steps, std::string url, std::string key, std::string home, bool record,
-              std::uint64_t spool_bytes_max) {
+              std::uint64_t spool_bytes_max, std::int64_t num_layers, std::int64_t hidden_dim, std::int64_t vocab_size,
+              std::string dtype) {
   client::RunOptions options;
   options.run_id = std::move(run_id);
   options.model_type = std::move(model_type);
@@ -185,6 +186,7 @@ void open_run(WatchedRun* self, std::string run_id, std::string model_type, std:
   options.home = std::move(home);
   options.record = record;
   options.spool_bytes_max = spool_bytes_max;
+  options.architecture = {num_layers, hidden_dim, vocab_size, std::move(dtype)};
   std::optional<Result<std::unique_ptr<Run>>> run;
   {
     const nb::gil_scoped_release released;
@@ -278,24 +280,27 @@ void bind_run(nb::module_& module) {
       "One run: judged here, at once; recorded by a server or in a home folder, later.\n\n"
       "`observe`, `report`, `reset` and `decision` belong to one thread at a time; the rest may be called from any.\n"
       "In a forked child a run of the parent does nothing. A scalar step costs a few microseconds.");
-  run.def("__init__", &open_run, nb::kw_only(), "run_id"_a, "model_type"_a = "other", "sdk_version"_a = "",
-          "auto"_a = false, "total_steps"_a = 0, "url"_a = "", "key"_a = "", "home"_a = "", "record"_a = true,
-          "spool_bytes_max"_a = std::uint64_t{1} << 30,
-          "Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by\n"
-          "`take_notices`.\n\n"
-          "Args:\n"
-          "    run_id: 1 to 128 characters of [A-Za-z0-9._:-].\n"
-          "    model_type: Family hint, as for Engine.\n"
-          "    sdk_version: Told to the record.\n"
-          "    auto: Decisions carry what is to be done.\n"
-          "    total_steps: Planned length, 0 when unknown.\n"
-          "    url: The server that keeps the run; empty: the home does.\n"
-          "    key: The server's.\n"
-          "    home: Folder of the embedded store, and of what waits for a server.\n"
-          "    record: False: judge only.\n"
-          "    spool_bytes_max: Bound of what waits on disk.\n\n"
-          "Raises:\n"
-          "    argus.ArgusError: An argument that cannot be meant.");
+  run.def(
+      "__init__", &open_run, nb::kw_only(), "run_id"_a, "model_type"_a = "other", "sdk_version"_a = "",
+      "auto"_a = false, "total_steps"_a = 0, "url"_a = "", "key"_a = "", "home"_a = "", "record"_a = true,
+      "spool_bytes_max"_a = std::uint64_t{1} << 30, "num_layers"_a = 0, "hidden_dim"_a = 0, "vocab_size"_a = 0,
+      "dtype"_a = "",
+      "Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by\n"
+      "`take_notices`.\n\n"
+      "Args:\n"
+      "    run_id: 1 to 128 characters of [A-Za-z0-9._:-].\n"
+      "    model_type: Family hint, as for Engine.\n"
+      "    sdk_version: Told to the record.\n"
+      "    auto: Decisions carry what is to be done.\n"
+      "    total_steps: Planned length, 0 when unknown.\n"
+      "    url: The server that keeps the run; empty: the home does.\n"
+      "    key: The server's.\n"
+      "    home: Folder of the embedded store, and of what waits for a server.\n"
+      "    record: False: judge only.\n"
+      "    spool_bytes_max: Bound of what waits on disk.\n"
+      "    num_layers, hidden_dim, vocab_size, dtype: Of the model, told with its first step; 0 and empty: unknown.\n\n"
+      "Raises:\n"
+      "    argus.ArgusError: An argument that cannot be meant.");
   bind_observing(run);
   bind_recording(run);
 }

@@ -19,7 +19,9 @@ TensorReader::TensorReader(const nb::dict& dtypes)
       dtype_(interned("dtype")),
       is_contiguous_(interned("is_contiguous")),
       is_sparse_(interned("is_sparse")),
-      stride_(interned("stride")) {
+      stride_(interned("stride")),
+      grad_(interned("grad")),
+      requires_grad_(interned("requires_grad")) {
   for (const auto& [dtype, code] : dtypes)
     dtypes_.emplace_back(nb::borrow(dtype), static_cast<probe::DType>(nb::cast<int>(code)));
 }
@@ -60,6 +62,32 @@ probe::View TensorReader::view(PyObject* tensor, PyObject* strides) const {
     return none;
   }
   return view.data != nullptr && view.count > 0 ? view : none;
+}
+
+probe::View TensorReader::view(PyObject* tensor, PyObject* strides, probe::View& last) const {
+  if (tensor == nullptr || tensor == Py_None) return {};
+  if (last.data != nullptr) {
+    const nb::object data = call(tensor, data_ptr_);
+    if (data.is_valid() && PyLong_AsVoidPtr(data.ptr()) == last.data) {
+      const nb::object numel = call(tensor, numel_);
+      if (numel.is_valid() && PyLong_AsLongLong(numel.ptr()) == last.count) return last;
+    }
+    PyErr_Clear();
+  }
+  return last = view(tensor, strides);
+}
+
+nb::object TensorReader::gradient(PyObject* tensor) const {
+  nb::object grad = nb::steal(PyObject_GetAttr(tensor, grad_.ptr()));
+  if (!grad.is_valid()) PyErr_Clear();
+  return grad;
+}
+
+bool TensorReader::requires_grad(PyObject* tensor) const {
+  if (tensor == Py_None) return false;
+  const nb::object answer = nb::steal(PyObject_GetAttr(tensor, requires_grad_.ptr()));
+  if (!answer.is_valid()) PyErr_Clear();
+  return answer.ptr() == Py_True;
 }
 
 double TensorReader::scalar(PyObject* value) const {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
+
 from argus._native import Finding
 from argus.local._context import MAX_PERIOD, Context, Part
-from torch import nn
 
 
 class Driver:

@@ -13,6 +13,7 @@ from argus._analytics import Analytics
 from argus._errors import ArgusError, UsageError
 from argus._native import Decision, Run
 from argus._options import Options
+from argus._report import say
 from argus._watch import Watch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from argus._checkpoints import Checkpoints
+    from argus._discover import Architecture
     from argus._ranks import Ranks
 
 
@@ -106,6 +108,7 @@ def watch(
     optimizers = _checked_optimizers(model, optimizer)
     if options.local and model is None:
         raise UsageError("local: needs the model; accepted is argus.watch(model, optimizer, local=True)", field="model")
+    _end_earlier(optimizers)
     team_ranks = _discover_ranks(model)
     if team_ranks is not None:
         options = replace(options, run_id=team_ranks.common_run_id(options.run_id or _options.new_run_id(model)))
@@ -115,17 +118,29 @@ def watch(
     watched = Watch(options, run)
     if problem:
         watched.say_once("record", problem)
-    if options.record and (team_ranks is None or team_ranks.reports):
-        _endings.enroll(watched)
+    _endings.enroll(watched, keeps=options.record or bool(options.checkpoint_dir) or team_ranks is not None)
     _attach(watched, options, team_ranks, model, optimizers, scheduler, scaler, loader, measure)
     return watched
 
 
+def _end_earlier(optimizers: list[Optimizer]) -> None:
+    """An optimizer is watched once: read twice it costs twice, and under AUTO its rate would be lowered twice."""
+    for earlier in _endings.open_runs():
+        if any(mine is theirs for mine in optimizers for theirs in earlier.optimizers):
+            say(f"run {earlier.run_id} was not complete when its optimizer came to be watched anew: stopped")
+            earlier.end("STOPPED", "its optimizer came to be watched by another run", _endings.SIGTERM_WAIT_S)
+
+
 def _open_run(options: Options, model: Any) -> tuple[Run, str]:
     """The run, and why it is not recorded where it cannot be."""
+    found = _discover(model)
     arguments: dict[str, Any] = {
         "run_id": options.run_id or _options.new_run_id(model),
-        "model_type": _family(model, options),
+        "model_type": options.model_type or found.model_type,
+        "num_layers": found.num_layers or 0,
+        "hidden_dim": found.hidden_dim or 0,
+        "vocab_size": found.vocab_size or 0,
+        "dtype": found.dtype or "",
         "sdk_version": f"argus-python/{_version()}",
         "auto": options.auto,
         "total_steps": options.total_steps,
@@ -179,6 +194,7 @@ def _attach(
         agrees = options.auto or checkpoints is not None or options.on_pause is not None
         parts.team = Team(ranks, can_apply=parts.can_apply if agrees else None, say_once=watched.say_once)
     watched.attach(parts, actions.left_out)
+    watched.optimizers = optimizers
     if model is None and not optimizers:
         return
     from argus._gather import Gather
@@ -243,12 +259,11 @@ def _discover_ranks(model: Any) -> Ranks | None:
     return Ranks.discover()
 
 
-def _family(model: Any, options: Options) -> str:
-    if options.model_type or model is None:
-        return options.model_type or "other"
-    from argus._discover import discover
+def _discover(model: Any) -> Architecture:
+    """What can be known of the model by looking at it."""
+    from argus._discover import Architecture, discover
 
-    return discover(model).model_type
+    return Architecture() if model is None else discover(model)
 
 
 def _version() -> str:
@@ -268,6 +283,7 @@ def _checked_optimizers(model: Any, optimizer: Any) -> list[Optimizer]:
     if optimizer is None:
         return []
     optimizers = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = list({id(each): each for each in optimizers}.values())  # named twice, it is still one
     for each in optimizers:
         if not hasattr(each, "param_groups") or not hasattr(each, "register_step_pre_hook"):
             raise UsageError(

@@ -3,8 +3,8 @@
 Each step the model's output, the outputs of the layers due and the gradients of the layers due are looked at in a few places; what
 is not finite spreads, so that a few places are enough to notice. Only then is looked closely: forward by the inputs that autograd
 saved for each layer (read, never unpacked through anyone's hooks), backward by all gradients. A value that is not finite and does
-no harm (masked logits of -inf, say) is left alone: a finding needs that it reached the gradients, or came back in passes whose
-update was left out.
+no harm (masked logits of -inf, say) is left alone: a finding is critical once it reached the gradients of an update, and a warning
+while a loop leaves the update out.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ _MOST = 1024
 _FEW_ROWS = 64
 #: Nodes of an autograd graph walked at most.
 _MOST_NODES = 20_000
-#: Passes with a value not finite and without an update, until that is a finding; and passes that did no harm, until outputs of this
-#: place are no longer asked.
+#: Passes with a value not finite that did no harm, until outputs of this place are no longer asked.
 _REPEATED = 3
 #: Steps without anything not finite after which the finding no longer stands.
 _CLEAN_STEPS = 200
 
 
 @dataclass(frozen=True)
-class Origin:
+class Birth:
     """The birth of a value that is not finite.
 
     Attributes:
@@ -132,33 +131,36 @@ def _parameters_below(node: Any) -> Iterator[Tensor]:
             yield child.variable
 
 
-def _saved_inputs_finite(node: Any, weights: list[Tensor]) -> bool | None:
-    """Of the tensors a node saved beside weights; None where it saved none, or where reading them would call somebody's hook."""
-    known: bool | None = None
-    held = {weight.data_ptr() for weight in weights}
+def _saved_tensors(node: Any) -> Iterator[Tensor]:
+    """What autograd saved at a node, but where somebody's hooks would have to unpack it (checkpointing, offloading)."""
     for name in dir(node):
         if not name.startswith("_raw_saved_"):
             continue
         raw = getattr(node, name)
-        for item, saved in _saved(node, name, raw):
-            if getattr(item, "unpack_hook", item) is not None:
-                continue
-            if isinstance(saved, Tensor) and _plain(saved) and saved.device.type == "cpu" and saved.data_ptr() not in held:
-                if not _is_finite(saved):
-                    return False
-                known = True
+        if any(
+            getattr(each, "unpack_hook", each) is not None
+            for each in (raw if isinstance(raw, (tuple, list)) else (raw,))
+        ):
+            continue
+        try:
+            saved = getattr(node, name.replace("_raw", "", 1))
+        except RuntimeError:  # changed in place since
+            continue
+        for each in saved if isinstance(saved, (tuple, list)) else (saved,):
+            if isinstance(each, Tensor) and _plain(each) and each.device.type == "cpu":
+                yield each
+
+
+def _inputs_finite(node: Any, weights: list[Tensor]) -> bool | None:
+    """Of the tensors a node saved beside its weights; None where none can be read."""
+    held = {weight.data_ptr() for weight in weights}
+    known: bool | None = None
+    for saved in _saved_tensors(node):
+        if saved.data_ptr() not in held:
+            if not _is_finite(saved):
+                return False
+            known = True
     return known
-
-
-def _saved(node: Any, name: str, raw: Any) -> Iterator[tuple[Any, Any]]:
-    many = isinstance(raw, (tuple, list))
-    if any(getattr(item, "unpack_hook", item) is not None for item in (raw if many else (raw,))):
-        return
-    try:
-        saved = getattr(node, name.replace("_raw", "", 1))
-    except RuntimeError:  # changed in place since, or let go of
-        return
-    yield from zip(raw, saved, strict=False) if many else ((raw, saved),)
 
 
 def _visits(tensor: Tensor, owners: dict[int, str]) -> list[_Visit]:
@@ -172,16 +174,22 @@ def _visits(tensor: Tensor, owners: dict[int, str]) -> list[_Visit]:
         weights = list(_parameters_below(node))
         layers = {owners[id(weight)] for weight in weights if id(weight) in owners}
         if layers:
-            finite = _saved_inputs_finite(node, weights)
+            finite = _inputs_finite(node, weights)
             visits.extend(_Visit(node._sequence_nr(), layer, finite) for layer in layers)
         for child, _ in node.next_functions:
             if child is not None and child not in seen:
                 seen.add(child)
                 waiting.append(child)
-    return sorted(visits, key=lambda visit: visit.sequence)
+    visits.sort(key=lambda visit: visit.sequence)
+    # A transpose or cast of a weight is no use of its own.
+    return [
+        visit
+        for visit, then in zip(visits, [*visits[1:], None], strict=True)
+        if then is None or then.layer != visit.layer
+    ]
 
 
-class OriginPart(Part):
+class Origin(Part):
     """The origin of check 9. A few microseconds a step; a close look costs a pass over the model's memory, and is rare.
 
     Attributes:
@@ -190,7 +198,7 @@ class OriginPart(Part):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.origin: Origin | None = None
+        self.origin: Birth | None = None
         self._level = Level.WARN
         self._last_seen = 0
         self._last_good = -1
@@ -198,15 +206,15 @@ class OriginPart(Part):
         self._hooked = 0
         self._device = False
         self._begin()
-        self._unsettled = 0  # passes in a row with a value not finite that no update followed
+        self._unsettled = 0  # device path: readings in a row that were not finite in the forward alone
         self._harmless: dict[str, int] = {}
         self._step_checked = -1
         self._flags: list[tuple[str, str, Tensor]] = []
         self._pending: tuple[int, list[tuple[str, str]], Transfer] | None = None
 
     def _begin(self) -> None:
-        self._found: Origin | None = None
-        self._last_fine: int | None = None
+        self._found: Birth | None = None
+        self._fine: set[str] = set()
 
     def attach(self) -> None:
         first = next(self.context.model.parameters(), None)
@@ -230,10 +238,6 @@ class OriginPart(Part):
         self._flags, self._pending = [], None
 
     def begin_pass(self) -> None:
-        if self._found is not None:  # no update has settled the last one
-            self._unsettled += 1
-            if self._unsettled >= _REPEATED:
-                self._stands(self._found, Level.WARN)
         self._begin()
 
     def _look_after(self, index: int) -> Any:
@@ -246,7 +250,7 @@ class OriginPart(Part):
                 elif not _looks_finite(tensor, self.context.step):
                     self._found = self._born_before(index, module, args)
                 else:
-                    self._last_fine = index
+                    self._fine.add(self.context.layers[index][0])
 
         return look
 
@@ -273,47 +277,50 @@ class OriginPart(Part):
         if context.order:
             watched.append(context.order[0])
         suspicious = self._found is not None or any(
-            not _looks_finite(gradient, context.step) for index in watched for gradient in self._gradients(layers[index][1])
+            not _looks_finite(gradient, context.step)
+            for index in watched
+            for gradient in self._gradients(layers[index][1])
         )
         if suspicious:
             self._settle()
         else:
             self._last_good = context.step
-            self._unsettled = 0
 
     def end_step(self) -> None:
+        if self._pending is not None and self._pending[2].ready():
+            self._read_flags()
         if self._flags:
             flags, self._flags = self._flags, []
-            with torch.no_grad():
-                self._pending = (self.context.step, [(d, n) for d, n, _ in flags], Transfer([f for _, _, f in flags]))
-        elif self._pending is not None and self._pending[2].ready():
-            self._read_flags()
+            if self._pending is None:  # a device that is behind is not given more
+                with torch.no_grad():
+                    transfer = Transfer([flag for _, _, flag in flags])
+                self._pending = (self.context.step, [(direction, name) for direction, name, _ in flags], transfer)
         if self.origin is not None and self.context.step > self._last_seen + _CLEAN_STEPS:
             self.origin = None
 
     def findings(self) -> list[Findings]:
         found = Findings()
-        if self.origin is not None:
-            origin = self.origin
+        birth, level = (self.origin, self._level) if self.origin is not None else (self._found, Level.WARN)
+        if birth is not None:
             found.add(
                 Finding(
                     check=Check.REPRESENTATION_COLLAPSE,
-                    level=self._level,
-                    layer=origin.layer,
-                    chain=origin.chain,
+                    level=level,
+                    layer=birth.layer,
+                    chain=birth.chain,
                     severity=1.0,
-                    since=origin.step,
+                    since=birth.step,
                     last_good=self._last_good,
-                    note=origin.note(),
+                    note=birth.note(),
                 )
             )
         return [found]
 
-    def to_dict(self) -> dict[str, Any] | None:
-        """The origin for the report, or None."""
-        return None if self.origin is None else {**asdict(self.origin), "note": self.origin.note()}
+    def describe(self) -> dict[str, Any]:
+        birth = self.origin or self._found
+        return {} if birth is None else {"origin": {**asdict(birth), "note": birth.note()}}
 
-    def _stands(self, origin: Origin, level: Level) -> None:
+    def _stands(self, origin: Birth, level: Level) -> None:
         self._last_seen = self.context.step
         if self.origin is None:
             self.origin, self._level = origin, level
@@ -335,41 +342,44 @@ class OriginPart(Part):
             _is_finite(p) for p in module._parameters.values() if p is not None and _plain(p) and p.device.type == "cpu"
         )
 
-    def _born_before(self, index: int, module: nn.Module, args: tuple[Any, ...]) -> Origin:
+    def _born_before(self, index: int, module: nn.Module, args: tuple[Any, ...]) -> Birth:
         """The output of layer `index` is not finite: was it born there, or before?"""
         layer, step = self.context.layers[index][0], self.context.step
         for tensor in _tensors(args):
             if _plain(tensor) and not _is_finite(tensor):
                 return self._walk(tensor, layer)
-        return Origin(layer, "forward", "output" if self._weights_finite(layer) else "weight", step)
+        return Birth(layer, "forward", "output" if self._weights_finite(layer) else "weight", step)
 
-    def _walk(self, tensor: Tensor, seen_in: str) -> Origin:
+    def _walk(self, tensor: Tensor, seen_in: str) -> Birth:
         """`tensor`, the input of layer `seen_in` or the model's output, is not finite."""
         step = self.context.step
         visits = _visits(tensor, self._owners) if tensor.grad_fn is not None else []
         first = next((at for at, visit in enumerate(visits) if visit.input_finite is False), len(visits))
         for visit in visits[: first + 1]:
             if not self._weights_finite(visit.layer):
-                return Origin(visit.layer, "forward", "weight", step)
+                return Birth(visit.layer, "forward", "weight", step)
         after = visits[first].layer if first < len(visits) else seen_in
-        chain = [after] if after else []
-        if first > 0:
-            return Origin(visits[first - 1].layer, "forward", "output", step, chain)
-        if tensor.grad_fn is None or visits:
-            if self._last_fine is None:
-                return Origin(after, "forward", "input", step)
-        return self._bracket(after)
+        if first == 0 and (visits or tensor.grad_fn is None) and not self._fine:
+            return Birth(after, "forward", "input", step)
+        if not visits:
+            return self._bracket(after)
+        # Born in a layer whose input or output was still fine, or in one of those after it of which nothing is known.
+        fine = [at for at in range(first) if visits[at].input_finite or visits[at].layer in self._fine]
+        between = list(dict.fromkeys(visit.layer for visit in visits[fine[-1] if fine else 0 : first]))
+        if len(between) == 1:
+            return Birth(between[0], "forward", "output", step, [after] if after else [])
+        return Birth(between[-1] if between else after, "forward", "output", step, between[:-1])
 
-    def _bracket(self, seen_in: str) -> Origin:
-        """What is left where the graph says nothing: the layers run since the last one seen to be fine."""
+    def _bracket(self, seen_in: str) -> Birth:
+        """Where there is no graph: the layers run since the last one seen to be fine."""
         names = [self.context.layers[index][0] for index in self._in_order()]
-        start = 0 if self._last_fine is None else names.index(self.context.layers[self._last_fine][0])
+        start = max((at for at, name in enumerate(names) if name in self._fine), default=0)
         end = names.index(seen_in) if seen_in in names else len(names)
         between = names[start:end] or names[end : end + 1]
         for name in between:
             if not self._weights_finite(name):
-                return Origin(name, "forward", "weight", self.context.step)
-        return Origin(between[-1] if between else seen_in, "forward", "output", self.context.step, between[:-1])
+                return Birth(name, "forward", "weight", self.context.step)
+        return Birth(between[-1] if between else seen_in, "forward", "output", self.context.step, between[:-1])
 
     def _settle(self) -> None:
         """Something was not finite: looks at every gradient and decides."""
@@ -389,16 +399,15 @@ class OriginPart(Part):
             return
         if found is None:
             found = self._born_backward(looked, bad)
-        self._unsettled = 0
         self._stands(found, Level.CRITICAL)
 
-    def _born_backward(self, looked: list[tuple[str, bool]], bad: list[int]) -> Origin:
+    def _born_backward(self, looked: list[tuple[str, bool]], bad: list[int]) -> Birth:
         step = self.context.step
         if len(bad) == len(looked) and len(looked) > 1:
-            return Origin(looked[-1][0], "backward", "loss", step)
+            return Birth(looked[-1][0], "backward", "loss", step)
         last = bad[-1]
         after = [looked[last + 1][0]] if last + 1 < len(looked) else []
-        return Origin(looked[last][0], "backward", "gradient", step, after)
+        return Birth(looked[last][0], "backward", "gradient", step, after)
 
     def _flag(self, direction: str, index: int, tensor: Tensor) -> None:
         """Device path: 0 where the places looked at are finite, else NaN; read a step later."""
@@ -421,12 +430,12 @@ class OriginPart(Part):
         if forward:
             earlier = [n for d, n in names if d == "forward" and n not in forward]
             chain = [earlier[-1]] if earlier else []
-            origin = Origin(forward[0], "forward", "output", step, chain)
+            origin = Birth(forward[0], "forward", "output", step, chain)
         else:
             order = {self.context.layers[index][0]: at for at, index in enumerate(self._in_order())}
             last = max((name for _, name in bad), key=lambda name: order.get(name, -1))
             everywhere = len(bad) == len(names) and len(names) > 1
-            origin = Origin(last, "backward", "loss" if everywhere else "gradient", step)
+            origin = Birth(last, "backward", "loss" if everywhere else "gradient", step)
         if any(direction == "backward" for direction, _ in bad):
             self._unsettled = 0
             self._stands(origin, Level.CRITICAL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,49 +25,44 @@ _COMPARED_MIN = 4
 #: Steps after which another look is asked for when something is suspected, and the least distance of such requests.
 _LOOK_AGAIN = 4
 _ALARMS_APART = 100
-_NO_STATES: tuple[Any, ...] = ()
-_EMPTY: Mapping[str, Any] = {}
 
 
-class Row:
-    """A parameter: where it belongs, and how its optimizer keeps its state."""
+class _Row:
+    """A parameter: where it belongs, and who updates it."""
 
-    __slots__ = ("group", "keys", "layer", "name", "number", "owner", "parameter", "shared", "state", "unknown")
+    __slots__ = ("layer", "met", "number", "owner", "parameter")
 
-    def __init__(self, number: int, layer: int, name: str, parameter: nn.Parameter) -> None:
+    def __init__(self, number: int, layer: int, parameter: nn.Parameter) -> None:
         self.number = number
         self.layer = layer
-        self.name = name
         self.parameter = parameter
         self.owner: _Group | None = None
-        self.group = -1
-        self.keys: tuple[str, ...] = ()
-        self.shared = False
-        self.state = 0  # id of the dict that holds its state
-        self.unknown = False
+        self.met = False  # its state has been seen
 
 
 class _Group:
     """A group of parameters as an optimizer keeps it, for each family of states found in it."""
 
-    __slots__ = ("optimizer", "said", "settings", "views")
+    __slots__ = ("natives", "said", "settings")
 
-    def __init__(self, optimizer: Optimizer, settings: dict[str, Any]) -> None:
-        self.optimizer = optimizer
+    def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
-        self.views: dict[Family, int] = {}
-        self.said: dict[Family, tuple[Any, ...]] = {}
+        self.natives: dict[Family, int] = {}
+        self.said: tuple[Any, ...] = ()
 
 
 class _Updates:
     """What is kept of one optimizer between its updates."""
 
-    __slots__ = ("by_layer", "entries", "groups", "pending", "size", "state")
+    __slots__ = ("by_layer", "due", "entries", "groups", "layers", "left", "size", "state", "unmet")
 
     def __init__(self) -> None:
         self.groups: list[_Group] = []
-        self.by_layer: dict[int, list[Row]] = {}
-        self.pending: list[Row] = []
+        self.by_layer: dict[int, list[int]] = {}
+        self.layers: list[int] = []
+        self.unmet: list[_Row] = []
+        self.due: list[int] = []
+        self.left: list[int] = []
         self.state = 0  # id of the optimizer's state, and how many parameters it is for
         self.size = 0
         self.entries = 0
@@ -76,18 +70,16 @@ class _Updates:
 
 class Parameters(Part):
     """Reads due parameters, their gradients and optimizer states where they lie, before and after each update, and compares what
-    one update left with what the next one finds. Tensors on a device are read by `DeviceReader`, with the results a step later."""
+    one update left with what the next one finds."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._native = _native.Parameters(CODES)
-        self._rows: list[Row] = []
-        self._known: dict[int, Row] = {}
+        self._known: dict[int, _Row] = {}
         self._layers = 0
         self._updates: list[_Updates] = []
-        self._unowned: dict[int, list[Row]] = {}
+        self._unowned: dict[int, list[int]] = {}
         self._order: list[int] = []
-        self._passes = 0
         self._alarm_step = -_ALARMS_APART
         self._asked_step = -_LOOK_AGAIN
 
@@ -96,7 +88,8 @@ class Parameters(Part):
         self.layers_changed()
 
     def detach(self) -> None:
-        self._rows, self._known, self._updates, self._unowned = [], {}, [], {}
+        self._known, self._updates, self._unowned = {}, [], {}
+        self._native.release()
 
     def layers_changed(self) -> None:
         for index in range(self._layers, len(self.context.layers)):
@@ -106,56 +99,62 @@ class Parameters(Part):
         self._assign()
 
     def _find_rows(self) -> None:
-        found: dict[int, Row] = {}
+        found: dict[int, _Row] = {}
         for layer, (_, module) in enumerate(self.context.layers):
             norm = _norm_parameters(module)
             for name, parameter in module._parameters.items():
                 if parameter is None or id(parameter) in found:
                     continue
-                known = self._known.get(id(parameter))
-                if known is None or known.parameter is not parameter:
-                    known = self._add_row(layer, name, parameter, name in norm)
-                if known is not None:
-                    found[id(parameter)] = known
+                row = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
+                if row is not None:
+                    found[id(parameter)] = row
+        for key, row in self._known.items():
+            if key not in found:
+                self._native.release_one(row.number)
         self._known = found
-        self._rows = list(found.values())
 
-    def _add_row(self, layer: int, name: str, parameter: nn.Parameter, sets_norm: bool) -> Row | None:
+    def _add_row(self, layer: int, name: str, parameter: nn.Parameter, sets_norm: bool) -> _Row | None:
         if not _readable(parameter):
             self.context.warn(
-                f"{self.context.layers[layer][0]}.{name}: {parameter.dtype}, {parameter.layout}, on {parameter.device.type}; "
+                f"{self.context.layers[layer][0]}.{name}: {parameter.dtype}, {parameter.layout}, on {parameter.device.type}: "
                 "parameters that cannot be read in place are not watched"
             )
             return None
         strides = None if parameter.is_contiguous() else parameter.stride()
-        number = self._native.add_parameter(layer, sets_norm, strides)
-        self._native.begin(number, parameter)
-        return Row(number, layer, name, parameter)
+        return _Row(self._native.add_parameter(layer, parameter, sets_norm, strides), layer, parameter)
 
     def _assign(self) -> None:
-        """Which optimizer updates which parameter."""
-        for row in self._rows:
-            row.owner, row.shared = None, False
-        for which, optimizer in enumerate(self.context.optimizers):
-            updates = self._updates[which]
+        """Which optimizer updates which parameter. One that several update cannot be told from one that is tampered with."""
+        owners: dict[int, int] = {}
+        for row in self._known.values():
+            row.owner = None
+        for updates, optimizer in zip(self._updates, self.context.optimizers, strict=True):
             old = {id(group.settings): group for group in updates.groups}
-            updates.groups, updates.by_layer = [], {}
-            for settings in optimizer.param_groups:
-                group = old.get(id(settings)) or _Group(optimizer, settings)
-                updates.groups.append(group)
-                for parameter in settings["params"]:
-                    row = self._known.get(id(parameter))
-                    if row is None:
-                        continue
-                    row.shared = row.owner is not None
-                    row.owner = group
-                    updates.by_layer.setdefault(row.layer, []).append(row)
+            updates.groups = [old.get(id(settings)) or _Group(settings) for settings in optimizer.param_groups]
             updates.entries = _entries(optimizer)
-            updates.pending = [row for row in updates.pending if row.owner is not None]
+            for group in updates.groups:
+                for parameter in group.settings["params"]:
+                    owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+                    row = self._known.get(id(parameter))
+                    if row is not None:
+                        row.owner = group
+        self._index({key for key, count in owners.items() if count > 1})
+
+    def _index(self, shared: set[int]) -> None:
+        groups = {id(group): updates for updates in self._updates for group in updates.groups}
         self._unowned = {}
-        for row in self._rows:
-            if row.owner is None:
-                self._unowned.setdefault(row.layer, []).append(row)
+        for updates in self._updates:
+            updates.by_layer, updates.unmet, updates.due, updates.left = {}, [], [], []
+        for key, row in self._known.items():
+            if row.owner is None or key in shared:
+                self._unowned.setdefault(row.layer, []).append(row.number)
+                continue
+            updates = groups[id(row.owner)]
+            updates.by_layer.setdefault(row.layer, []).append(row.number)
+            if not row.met:
+                updates.unmet.append(row)
+        for updates in self._updates:
+            updates.layers = list(updates.by_layer)
 
     # Around an update.
 
@@ -166,57 +165,31 @@ class Parameters(Part):
         if has_closure and type(optimizer).__name__ == "LBFGS":
             self.context.warn("LBFGS evaluates its closure several times an update: its updates are not watched")
             return
-        native, step = self._native, self.context.step
-        due = self._due(updates)
-        self._watch_states(updates, which, optimizer, due)
-        native.begin_update(which)
-        fed = not has_closure
+        if updates.unmet:
+            self._meet(updates, optimizer)
+        self._refresh(updates, optimizer)
         states = optimizer.state
-        for row in due:
-            parameter = row.parameter
-            if not parameter.requires_grad or row.owner is None:
-                continue
-            state = states.get(parameter, _EMPTY)
-            if row.group < 0 or not row.keys:
-                self._meet(row, optimizer, state)
-            self._refresh(row, optimizer, state)
-            native.before(
-                row.number, which, row.group, step, fed, parameter, parameter.grad if fed else None,
-                tuple([state.get(key) for key in row.keys]), state.get("step"),
-            )  # fmt: skip
-        if updates.pending:
-            read = set(due)
-            for row in updates.pending:
-                if row in read or row.group < 0:
-                    continue
-                state = states.get(row.parameter, _EMPTY)
-                native.compare(
-                    row.number, which, row.group, step, row.parameter,
-                    tuple([state.get(key) for key in row.keys]), state.get("step"),
-                )  # fmt: skip
-        updates.pending = due
-        if fed and native.take_alarm():
+        if id(states) != updates.state or len(states) < updates.size:
+            self._native.forget_states(which)
+        updates.state, updates.size = id(states), len(states)
+        last = updates.due + updates.left
+        updates.due, updates.left = self._due(updates)
+        due = set(updates.due)
+        compared = [number for number in last if number not in due]
+        self._native.before(which, self.context.step, not has_closure, states, updates.due, compared)
+        if self._native.take_alarm() and not has_closure:
             self._look_everywhere(optimizer)
 
     def after_update(self, which: int, optimizer: Optimizer) -> None:
-        native, step = self._native, self.context.step
-        states = optimizer.state
-        for row in self._updates[which].pending:
-            parameter = row.parameter
-            if row.group < 0 or not parameter.requires_grad:
-                continue
-            state = states.get(parameter, _EMPTY)
-            native.after(
-                row.number, which, row.group, step, parameter, parameter.grad,
-                tuple([state.get(key) for key in row.keys]), state.get("step"),
-            )  # fmt: skip
-            native.scan(row.number, step, parameter, False)
+        updates = self._updates[which]
+        self._native.after(which, self.context.step, optimizer.state, updates.due, updates.left)
 
     def end_step(self) -> None:
         context = self.context
         step = context.step
         if self._unowned:
-            self._scan_unowned(step)
+            due = range(self._layers) if context.deep else context.due_indices(self._layers)
+            self._native.scan(step, [n for layer in due for n in self._unowned.get(layer, ())], False)
         if context.order is not self._order:
             self._order = context.order
             self._native.set_order(context.order)
@@ -228,88 +201,77 @@ class Parameters(Part):
     def findings(self) -> list[_native.Findings]:
         return [self._native.findings(self.context.step)]
 
+    def describe(self) -> dict[str, Any]:
+        return {"weights_read_whole_times": self._native.scan_passes()}
+
     def reset(self) -> None:
         self._native.reset()
         for updates in self._updates:
-            updates.pending = []
+            updates.due, updates.left = [], []
 
     # Details.
 
-    def _due(self, updates: _Updates) -> list[Row]:
-        by_layer = updates.by_layer
-        if self.context.deep:
-            return [row for rows in by_layer.values() for row in rows]
-        return [row for layer in self.context.due_indices(self._layers) for row in by_layer.get(layer, ())]
+    def _due(self, updates: _Updates) -> tuple[list[int], list[int]]:
+        """Parameters to read, and further ones to compare before the next update: all when the budget allows it, or so many that
+        one that changed can be told from all of them replaced."""
+        context, by_layer = self.context, updates.by_layer
+        if context.deep or context.period == 1:
+            return [number for numbers in by_layer.values() for number in numbers], []
+        layers = context.due_indices(self._layers)
+        due = [number for layer in layers for number in by_layer.get(layer, ())]
+        others = [layer for layer in updates.layers if layer not in layers]
+        if not context.extras:
+            del others[max(0, _COMPARED_MIN - len(layers)) :]
+        return due, [number for layer in others for number in by_layer[layer]]
 
-    def _watch_states(self, updates: _Updates, which: int, optimizer: Optimizer, due: list[Row]) -> None:
-        """A state that was loaded, emptied or made anew is no longer the one that was left: nothing of it is compared."""
-        state = optimizer.state
-        replaced = id(state) != updates.state or len(state) < updates.size
-        updates.state, updates.size = id(state), len(state)
-        for row in due:
-            now = id(state.get(row.parameter))
-            replaced = replaced or (now != row.state and row.state != 0)
-            row.state = now
-        if replaced:
-            self._native.forget_states(which)
-
-    def _meet(self, row: Row, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-        """Learns how this parameter's state is kept; before its first update there is none to learn from."""
-        owner = row.owner
-        assert owner is not None
-        family: Family | None = STATELESS
-        if state:
-            family = family_of(optimizer, owner.settings, state)
+    def _meet(self, updates: _Updates, optimizer: Optimizer) -> None:
+        """Learns how parameters' states are kept. Before a first update there is nothing to learn from: gradients count at once."""
+        waiting = []
+        for row in updates.unmet:
+            group = row.owner
+            assert group is not None
+            state = optimizer.state.get(row.parameter)
+            family = family_of(optimizer, group.settings, state) if state else STATELESS
             if family is None:
-                if not row.unknown:
-                    row.unknown = True
-                    self.context.warn(
-                        f"{type(optimizer).__name__}: not an optimizer whose state is known; its state is not watched"
-                    )
                 family = STATELESS
-        assert family is not None
-        if family not in owner.views:
-            owner.views[family] = self._native.add_group(list(family.states))
-        row.group = owner.views[family]
-        row.keys = tuple(key for key, _ in family.states)
+                self.context.warn(f"{type(optimizer).__name__}: its state is of no kind that is known, and is not watched")
+            if family not in group.natives:
+                group.natives[family] = self._native.add_group(list(family.states))
+                group.said = ()
+            self._native.assign(row.number, group.natives[family], tuple(key for key, _ in family.states))
+            row.met = bool(state)
+            if not row.met:
+                waiting.append(row)
+        updates.unmet = waiting
 
-    def _refresh(self, row: Row, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-        """Tells the judge the settings of the group once they change."""
-        owner = row.owner
-        assert owner is not None
-        for family, number in owner.views.items():
-            if number != row.group:
+    def _refresh(self, updates: _Updates, optimizer: Optimizer) -> None:
+        """Tells the judge the settings of groups once they change."""
+        scaled = getattr(optimizer, "grad_scale", None) is not None
+        for group in updates.groups:
+            get = group.settings.get
+            now = (get("lr"), get("betas"), get("momentum"), get("weight_decay"), scaled)
+            if now == group.said:
                 continue
-            settings = owner.settings
-            now = (settings.get("lr"), settings.get("betas"), settings.get("momentum"), settings.get("weight_decay"))
-            if owner.said.get(family) == now:
-                return
-            owner.said[family] = now
-            pairs = family.coefficients(settings, 0.0)
-            self._native.set_group(
-                number,
-                learning_rate(settings),
-                [keep for keep, _ in pairs],
-                [gain for _, gain in pairs],
-                gradient_sign(settings),
-                l2_decay(optimizer, settings),
-                family.adaptive,
-                getattr(optimizer, "grad_scale", None) is None,
-            )
+            group.said = now
+            for family, number in group.natives.items():
+                pairs = family.coefficients(group.settings, _count(optimizer, group.settings))
+                self._native.set_group(
+                    number,
+                    learning_rate(group.settings),
+                    [keep for keep, _ in pairs],
+                    [gain for _, gain in pairs],
+                    gradient_sign(group.settings),
+                    l2_decay(optimizer, group.settings),
+                    family.adaptive,
+                    not scaled,
+                )
 
     def _look_everywhere(self, optimizer: Optimizer) -> None:
         """Gradients are not finite: if a weight is the cause, it is still to be seen now, before the update spreads it."""
         step = self.context.step
-        if step - self._alarm_step < _ALARMS_APART or getattr(optimizer, "grad_scale", None) is not None:
-            return
-        self._alarm_step = step
-        for row in self._rows:
-            self._native.scan(row.number, step, row.parameter, True)
-
-    def _scan_unowned(self, step: int) -> None:
-        for layer in self.context.due_indices(self._layers):
-            for row in self._unowned.get(layer, ()):
-                self._native.scan(row.number, step, row.parameter, False)
+        if step - self._alarm_step >= _ALARMS_APART and getattr(optimizer, "grad_scale", None) is None:
+            self._alarm_step = step
+            self._native.scan(step, [row.number for row in self._known.values()], True)
 
 
 def _norm_parameters(module: nn.Module) -> set[str]:
@@ -337,6 +299,15 @@ def _is_dense(tensor: Tensor) -> bool:
             return False
         expected *= size
     return True
+
+
+def _count(optimizer: Optimizer, settings: dict[str, Any]) -> float:
+    """Updates so far, where the optimizer counts them on the host; 0 otherwise."""
+    state = optimizer.state.get(settings["params"][0]) if settings["params"] else None
+    count = state.get("step", 0) if state else 0
+    if isinstance(count, Tensor):
+        return float(count) if count.device.type == "cpu" else 0.0
+    return float(count)
 
 
 def _entries(optimizer: Optimizer) -> int:
