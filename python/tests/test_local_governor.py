@@ -19,7 +19,14 @@ def governed(budget: float = 0.005) -> tuple[Context, Governor]:
 
 
 def run(
-    context: Context, governor: Governor, *, steps: int, step_s: float, fixed_s: float, each_s: float, deep_s: float = 0.0
+    context: Context,
+    governor: Governor,
+    *,
+    steps: int,
+    step_s: float,
+    fixed_s: float,
+    each_s: float,
+    deep_s: float = 0.0,
 ) -> list[float]:
     """Steps of a detector whose cost is `fixed_s` plus `each_s` for a whole visit of all layers; the cost of each."""
     costs = []
@@ -65,7 +72,7 @@ def test_deep_scans_that_cost_too_much_come_more_rarely() -> None:
 
 def test_a_single_slow_entry_changes_nothing() -> None:
     context, governor = governed()
-    run(context, governor, steps=300, step_s=20e-3, fixed_s=2e-5, each_s=1e-4)
+    run(context, governor, steps=800, step_s=20e-3, fixed_s=2e-5, each_s=1e-4)
     before = context.period
     governor.step(50e-3, 70e-3, steps=1, idle=False, deep=False, width=context.width)
     run(context, governor, steps=60, step_s=20e-3, fixed_s=2e-5, each_s=1e-4)
