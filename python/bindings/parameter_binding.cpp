@@ -242,6 +242,12 @@ void bind_parameters(nb::module_& module) {
            "Right before an update. `fed`: gradients are there. `compared`: were `due` or `left` in the last update.")
       .def("after", &Parameters::after, "optimizer"_a, "step"_a, "states"_a, "due"_a, "left"_a,
            "Right after it, with the same `due`. `left`: what else is to be compared before the next one.")
+      .def(
+          "pass_over",
+          [](Parameters& self, int optimizer, int updates) {
+            for (int i = 0; i < updates; ++i) self.judge().begin_update(optimizer);
+          },
+          "optimizer"_a, "updates"_a, "So many updates went by without a call.")
       .def("scan", &Parameters::scan, "step"_a, "rows"_a, "all"_a, "Reads the next piece of weights, or all of them.")
       .def("hash", &Parameters::hash, "rows"_a, "Hash of sampled bits of weights.")
       .def("end_step", [](Parameters& self, std::int64_t step) { return self.judge().end_step(step); }, "step"_a,

@@ -7,7 +7,7 @@
             criterion(model(inputs), targets).backward()
             optimizer.step()
             optimizer.zero_grad()
-    print(detector.summary())
+    detector.worst_level, detector.summary()
 
 Importing this package imports torch.
 """

@@ -11,8 +11,11 @@ from torch.optim import Optimizer
 if TYPE_CHECKING:
     from argus._native import Findings
 
-#: Steps within which every index of a rotation is due at least once, however little the budget allows.
+#: Slots of the rotation: every index is due once in so many slots.
 MAX_PERIOD = 24
+#: Of so many steps at least one is looked at, however little the budget allows; every layer is then due in it.
+MAX_STRIDE = 24
+MAX_STEP = 1 << 62
 # The slot of index i is that of i % MAX_PERIOD here: neighbours lie far apart, so that the work of a few layers is spread.
 _SLOT_OF = (0, 12, 6, 18, 3, 15, 9, 21, 1, 13, 7, 19, 4, 16, 10, 22, 2, 14, 8, 20, 5, 17, 11, 23)
 _INDEX_OF = tuple(_SLOT_OF.index(slot) for slot in range(MAX_PERIOD))
@@ -55,6 +58,13 @@ class Part:
     def after_update(self, which: int, optimizer: Optimizer) -> None:
         """After it."""
 
+    def idle_pass(self, output: Any) -> None:
+        """In place of begin_pass and end_pass in a step that is not looked at (`context.idle`), and only where `extras`."""
+
+    def skip_update(self, which: int, optimizer: Optimizer) -> None:
+        """In place of before_update, after_update and end_step in such a step: before an update of which nothing is to be read
+        but what the last one left. Always called after a step that was looked at; later ones may go by (`context.unseen`)."""
+
     def end_step(self) -> None:
         """All optimizers of the step are through; `context.step` is still its number."""
 
@@ -92,8 +102,12 @@ class Context:
         order: Indices of `layers` in the order of their first call in the first armed pass; until then in registration order.
             Layers never called as modules come last.
         deep_every: Steps between deep scans: DEEP_EVERY, or a multiple of it where they would not fit the budget.
-        width, period: Each step `width` of MAX_PERIOD slots are due, so that every index is due once in `period` steps.
+        idle: This step is not looked at; short steps leave room for looking at some of them only.
+        stride, width, period: One of `stride` steps is looked at, and in each of those `width` of MAX_PERIOD slots are due, so that
+            every index is due once in `period` steps.
         path: "auto", or "device" to read CPU tensors as if they were on an accelerator.
+        unseen: For each optimizer, its updates that went by untold since the last call about it: `skip_update` is not called for
+            every one of a row of idle steps.
         share: A side channel to the other ranks of the run, or None: takes this rank's hash (64 bits) for a step, never blocks.
     """
 
@@ -119,21 +133,26 @@ class Context:
         self.layers: list[tuple[str, nn.Module]] = []
         self.gone: set[int] = set()
         self.order: list[int] = []
+        self.idle = False
         self.width = 6
+        self.stride = 1
         self.deep_every = DEEP_EVERY
         self.cursor = 0
+        self.unseen = [0] * len(optimizers)
         self.share: Callable[[int, int], None] | None = None
         self._register = register
         self._warn = warn
         self._once = once
-        self._deep_asked: set[int] = set()
+        self._deep_asked = 0
+        self._deep_at = 0
+        self._wait = 0
         self._extra_spent_s = 0.0
         self._passed = 0
 
     @property
     def period(self) -> int:
-        """Steps within which every index is due, 1 to MAX_PERIOD."""
-        return -(-MAX_PERIOD // self.width)
+        """Steps within which every index is due."""
+        return self.stride * -(-MAX_PERIOD // self.width)
 
     def due(self, index: int) -> bool:
         """Whether a layer, site or parameter of this number is to be read in this step."""
@@ -174,8 +193,9 @@ class Context:
         self._warn(text)
 
     def ask_deep(self, steps: int) -> None:
-        """Makes the step `steps` (1 or more) from now a deep scan, to confirm what this one found."""
-        self._deep_asked.add(self._passed + max(1, steps))
+        """Makes the step `steps` (1 or more) from now, or a little later, a deep scan, to confirm what this one found."""
+        least = self._deep_at + self.deep_every // 8
+        self._deep_asked = min(self._deep_asked or MAX_STEP, max(self._passed + max(1, steps), least))
 
     def spent(self, seconds: float) -> None:
         """Time a part used outside the calls the shell makes (a TorchFunctionMode, say), for the governor."""
@@ -186,14 +206,31 @@ class Context:
     def next_step(self, number: int) -> None:
         """Begins the step `number`."""
         self.step = number
-        self._passed += 1
-        self.cursor = (self.cursor + self.width) % MAX_PERIOD
-        passed = self._passed
-        self.deep = passed % self.deep_every == 0 or passed in DEEP_FIRST
-        if self._deep_asked:
-            self.deep = self.deep or passed in self._deep_asked
-            self._deep_asked = {step for step in self._deep_asked if step > passed}
+        if not self.idle:
+            self.cursor = (self.cursor + self.width) % MAX_PERIOD
+        self._passed = passed = self._passed + 1
+        self.deep = passed % self.deep_every == 0 or passed in DEEP_FIRST or 0 < self._deep_asked <= passed
+        if self.deep:
+            self._deep_asked, self._deep_at = 0, passed
+        self._wait -= 1
+        self.idle = self._wait > 0 and not self.deep
+        if not self.idle:
+            self._wait = self.stride
         self.extras = self.extras_allowed or self.deep
+
+    def idle_left(self) -> int:
+        """How many steps, this one included, are not looked at."""
+        if not self.idle:
+            return 0
+        passed = self._passed
+        deep = min((each for each in DEEP_FIRST if each > passed), default=MAX_STEP)
+        deep = min(deep, passed + self.deep_every - passed % self.deep_every, self._deep_asked or MAX_STEP)
+        return min(self._wait, deep - passed)
+
+    def pass_over(self, steps: int) -> None:
+        """So many of these went by; `step` was kept."""
+        self._passed += steps
+        self._wait -= steps
 
     def release(self) -> None:
         """Lets go of what is the user's."""

@@ -12,7 +12,7 @@ from argus.local._context import MAX_PERIOD, Context, HookFunction, Part
 from argus.local._hooks import HOOKED_CALL_S, FixedHook, LeafHook
 from argus.local._layers import compile_is_in_use
 
-_PHASES = ("begin_pass", "end_pass", "before_update", "after_update", "end_step")
+_PHASES = ("begin_pass", "end_pass", "before_update", "after_update", "end_step", "idle_pass", "skip_update")
 
 _in_backward = torch._C._current_graph_task_id
 _grad_enabled = torch.is_grad_enabled
@@ -192,6 +192,11 @@ class Crew:
             self.spent_s += len(self._fixed) * HOOKED_CALL_S
         self.armed = context.armed = True
         self.call("begin_pass")
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether hooks must stay where they are."""
+        return self._fixed is not None
 
     def install(self, leaf: LeafHook) -> None:
         """Until the end of the pass."""

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from argus._errors import UsageError
+from argus._hooks import remove
 from argus._report import say
 from argus.local._context import Context, Part
 from argus.local._crew import Crew
@@ -47,8 +48,9 @@ class LocalDetector:
         model: The model that trains, wrapped or not. Compiled models are watched by parameters, gradients and optimizer state.
         optimizer: Its optimizer, or a list of them. Without one, gradients and optimizer state are not watched, and each training
             pass counts as a step.
-        budget: Share of the step time it may use, above 0 and up to 1. A floor of 20 microseconds a step holds for short steps.
-            What is read at a step is thinned to keep it; every layer is visited within 24 steps all the same.
+        budget: Share of the step time it may use, above 0 and up to 1, but for the first 300 steps, in which it learns what is
+            normal. A floor of 20 microseconds a step holds for short steps. What is read is thinned to keep it; every layer is
+            visited within 24 steps all the same.
         quiet: True prints nothing on stderr; the report has it all the same.
 
     Raises:
@@ -106,6 +108,9 @@ class LocalDetector:
         self._stepped: set[int] = set()
         self._regular = set(range(len(optimizers)))
         self._step_end_s = 0.0
+        self._look_step = 0
+        self._rest = self._rested = self._lead = 0
+        self._asleep: list[tuple[dict[int, Any], int, Any]] | None = None
         self._last_report: LocalReport | None = None
         self._health: dict[str, Any] | None = None
         self._health_step = -1
@@ -126,11 +131,11 @@ class LocalDetector:
 
     def detach(self) -> None:
         """Takes everything off: the model is exactly as it was. The last report stays. Safe to call again."""
+        self._rest, self._asleep = 0, None
+        handles, self._handles = self._handles, []
+        remove(handles)  # of optimizers: later, when one of them is going through its hooks now
         if self._last_report is not None:
             return
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
         self._passes.detach()
         self._last_report = self._make_report()
         self._crew.detach()
@@ -224,37 +229,75 @@ class LocalDetector:
     # Updates. The hooks run inside optimizer.step(): nothing may come out of them.
 
     def _pre_hook(self, which: int) -> Callable[..., None]:
+        context, crew = self._context, self._crew
+
         def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if torch.compiler.is_compiling():
+            if self._last_report is not None or torch.compiler.is_compiling():
                 return
             start = perf_counter()
             try:
-                self._passes.end(None)
-                if which in self._stepped:  # another optimizer does not step every time
-                    self._end_step()
-                self._crew.call("before_update", which, optimizer, _has_closure(args, kwargs))
+                if context.idle and which not in self._stepped:
+                    crew.call("skip_update", which, optimizer)
+                else:
+                    self._passes.end(None)
+                    if which in self._stepped:  # another optimizer does not step every time
+                        self._end_step()
+                    crew.call("before_update", which, optimizer, _has_closure(args, kwargs))
+                context.unseen[which] = 0
             except Exception as error:
                 self._give_up(error)
-            self._crew.spent_s += perf_counter() - start
+            crew.spent_s += perf_counter() - start
 
         return hook
 
     def _post_hook(self, which: int) -> Callable[..., None]:
+        context, crew = self._context, self._crew
+
         def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if torch.compiler.is_compiling():
+            if self._rest > 0:
+                if self._asleep is None:
+                    self._sleep()
+                else:
+                    context.unseen[which] += 1
+                if which == self._lead:
+                    self._rest -= 1
+                    self._rested += 1
+                    context.step += 1
+                return
+            if self._last_report is not None or torch.compiler.is_compiling():
                 return
             start = perf_counter()
             try:
-                self._crew.call("after_update", which, optimizer)
+                if self._asleep is not None:
+                    context.unseen[which] += 1
+                if not context.idle:
+                    crew.call("after_update", which, optimizer)
                 self._stepped.add(which)
                 if self._stepped >= self._regular:
                     self._end_step(start)
                     return
             except Exception as error:
                 self._give_up(error)
-            self._crew.spent_s += perf_counter() - start
+            crew.spent_s += perf_counter() - start
 
         return hook
+
+    # Steps in a row that are not looked at, where even a hook that does nothing would be too much.
+
+    def _sleep(self) -> None:
+        """In the post-hook of the first of them: from here on only post-hooks count."""
+        self._asleep = []
+        for optimizer, handle in zip(self._context.optimizers, self._handles[::2], strict=False):
+            table = optimizer._optimizer_step_pre_hooks
+            if handle.id in table:
+                self._asleep.append((table, handle.id, table.pop(handle.id)))
+        self._passes.sleep()
+
+    def _wake(self) -> None:
+        for table, key, hook in self._asleep or ():
+            table[key] = hook
+        self._asleep = None
+        self._passes.wake()
 
     def _begin_without_update(self) -> bool:
         """Where no optimizer tells of steps, each training pass begins one."""
@@ -267,19 +310,30 @@ class LocalDetector:
         """`start`: the time from which on this call is not yet counted."""
         context, governor, crew = self._context, self._governor, self._crew
         counted = perf_counter() if start is None else start
-        crew.call("end_step")
-        self._regular = self._stepped & self._regular or set(self._stepped)
+        was_idle, was_deep, width, steps = context.idle, context.deep, context.width, 1 + self._rested
+        if not was_idle:
+            crew.call("end_step")
+            self._regular = self._stepped & self._regular or set(self._stepped)
+            if context.step >= self._look_step:
+                self._look_step = context.step + (_LOOK_EVERY if self._look_step > 0 else 1)
+                self._look_at_model()
         self._stepped.clear()
-        if governor.steps % _LOOK_EVERY == 1:
-            self._look_at_model()
+        context.pass_over(self._rested)
+        self._rested = 0
         context.next_step(context.step + 1)
         now = perf_counter()
         if self._step_end_s > 0.0:
-            governor.step(crew.spent_s + context.take_spent() + now - counted, now - self._step_end_s)
+            cost = crew.spent_s + context.take_spent() + now - counted
+            governor.step(cost, now - self._step_end_s, steps=steps, idle=was_idle, deep=was_deep, width=width)
         self._step_end_s = now
         crew.spent_s = 0.0
         # Behind the governor: how much a step reads does not change within it.
-        self._passes.next_step()
+        if self._asleep is not None:
+            self._wake()
+        self._passes.next_step(was_idle)
+        if context.idle and not (context.extras or crew.loose or crew.is_fixed):
+            self._rest = context.idle_left() - 1
+            self._lead = min(self._regular)
 
     def _look_at_model(self) -> None:
         """Layers that came or went, and compilation that came after attaching."""
@@ -292,7 +346,7 @@ class LocalDetector:
             self._crew.fix()
             for part in list(self._crew.parts):
                 self._crew.call_one(part, part.layers_changed)
-        if self._governor.steps > 2:
+        if context.step > 2:
             self._layers.say_missing()
 
     # What can go wrong.

@@ -262,6 +262,14 @@ class Origin(Part):
                 self._found = self._walk(tensor, "")
                 return
 
+    def idle_pass(self, output: Any) -> None:
+        self._begin()
+        self.end_pass(output)
+
+    def skip_update(self, which: int, optimizer: Optimizer) -> None:
+        if self._found is not None:
+            self.before_update(which, optimizer, False)
+
     def before_update(self, which: int, optimizer: Optimizer, has_closure: bool) -> None:
         context = self.context
         if has_closure or self._step_checked == context.step or getattr(optimizer, "found_inf", None) is not None:

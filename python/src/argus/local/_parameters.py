@@ -108,9 +108,9 @@ class Parameters(Part):
                 row = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
                 if row is not None:
                     found[id(parameter)] = row
-        for key, row in self._known.items():
+        for key, known in self._known.items():
             if key not in found:
-                self._native.release_one(row.number)
+                self._native.release_one(known.number)
         self._known = found
 
     def _add_row(self, layer: int, name: str, parameter: nn.Parameter, sets_norm: bool) -> _Row | None:
@@ -160,6 +160,7 @@ class Parameters(Part):
 
     def before_update(self, which: int, optimizer: Optimizer, has_closure: bool) -> None:
         updates = self._updates[which]
+        self._pass_over(which)
         if updates.entries != _entries(optimizer):
             self._assign()
         if has_closure and type(optimizer).__name__ == "LBFGS":
@@ -179,6 +180,18 @@ class Parameters(Part):
         self._native.before(which, self.context.step, not has_closure, states, updates.due, compared)
         if self._native.take_alarm() and not has_closure:
             self._look_everywhere(optimizer)
+
+    def skip_update(self, which: int, optimizer: Optimizer) -> None:
+        updates = self._updates[which]
+        self._pass_over(which)
+        last = updates.due + updates.left
+        updates.due, updates.left = [], []
+        self._native.before(which, self.context.step, False, optimizer.state, [], last)
+
+    def _pass_over(self, which: int) -> None:
+        """Counts updates that went by unseen: what the last one seen left is compared no more."""
+        if self.context.unseen[which]:
+            self._native.pass_over(which, self.context.unseen[which])
 
     def after_update(self, which: int, optimizer: Optimizer) -> None:
         updates = self._updates[which]
@@ -234,7 +247,9 @@ class Parameters(Part):
             family = family_of(optimizer, group.settings, state) if state else STATELESS
             if family is None:
                 family = STATELESS
-                self.context.warn(f"{type(optimizer).__name__}: its state is of no kind that is known, and is not watched")
+                self.context.warn(
+                    f"{type(optimizer).__name__}: its state is of no kind that is known, and is not watched"
+                )
             if family not in group.natives:
                 group.natives[family] = self._native.add_group(list(family.states))
                 group.said = ()

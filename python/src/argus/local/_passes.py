@@ -60,6 +60,7 @@ class Passes:
         self._looked = False
         self._noting = False
         self._handles: list[Any] = []
+        self._asleep: list[tuple[dict[int, Any], int, Any]] = []
 
     def attach(self) -> None:
         """Puts the root's hooks in place, where its forward can be seen."""
@@ -76,12 +77,32 @@ class Passes:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._asleep.clear()
         self._root = nn.Module()
 
-    def next_step(self) -> None:
-        """A step is through: the next pass is read."""
+    def sleep(self) -> None:
+        """Takes the root's hooks out for steps that are not looked at."""
+        root = self._root
+        for table, handle in zip((root._forward_pre_hooks, root._forward_hooks), self._handles, strict=False):
+            self._asleep.append((table, handle.id, table.pop(handle.id)))
+
+    def wake(self) -> None:
+        """Puts them back, unless torch.compile came meanwhile: what it compiled without them would be compiled again."""
+        if self._asleep and compile_is_in_use():
+            self._asleep.clear()
+            self._context.compiled = True
+            self._warn("torch.compile is in use since: only parameters, gradients and optimizer state are watched")
+        for table, key, hook in self._asleep:
+            table[key] = hook
+        self._asleep.clear()
+
+    def next_step(self, was_idle: bool) -> None:
+        """A step is through: the next pass is read, unless its step is not looked at."""
         self._taken = False
-        self._unseen += 1
+        if not was_idle:
+            self._unseen += 1
+        if self._context.idle:
+            return
         if self._crew.loose:
             self._begin()
         elif self._unseen > _BLIND and not self._context.compiled:
@@ -95,7 +116,7 @@ class Passes:
                 self._order()
 
     def _before(self, module: nn.Module, args: Any) -> None:
-        if module is not self._root:
+        if self._context.idle or module is not self._root:
             return
         if self._crew.armed:  # the root inside itself
             self._depth += 1
@@ -112,7 +133,11 @@ class Passes:
         self._crew.spent_s += perf_counter() - start
 
     def _after(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._crew.armed or module is not self._root or self._crew.loose:
+        if not self._crew.armed:
+            if self._context.idle and self._context.extras and not self._taken:
+                self._see_idle(module, output)
+            return
+        if module is not self._root or self._crew.loose:
             return
         if self._depth > 0:
             self._depth -= 1
@@ -123,6 +148,20 @@ class Passes:
             self.end(output, args, completed=output is not None)
         except Exception as error:
             self._on_error(error)
+        self._crew.spent_s += perf_counter() - start
+
+    def _see_idle(self, module: nn.Module, output: Any) -> None:
+        if (
+            module is not self._root
+            or not module.training
+            or not _grad_enabled()
+            or _in_backward() != -1
+            or self._is_traced()
+        ):
+            return
+        start = perf_counter()
+        self._taken = True
+        self._crew.call("idle_pass", output)
         self._crew.spent_s += perf_counter() - start
 
     def _is_traced(self) -> bool:
