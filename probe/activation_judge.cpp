@@ -22,16 +22,17 @@ constexpr std::int64_t kCalibratingSteps = 96;  // and as many steps: what they 
 constexpr double kCrowded = 0.3;           // of the square of half the range, as mean over units: beyond a uniform spread, nearly
 constexpr int kRangeVisits = 4;            // visits before the range of a site is believed
 constexpr int kOtherBatchVisits = 4;       // visits with another number of samples before that is the new usual one
-constexpr double kLeastVariance = 1e-12;   // relative; below it float32 has nothing to say
+constexpr double kLeastVariance = 1e-6;    // relative; what falls below has collapsed already, and half precision ends there
 constexpr int kCriticalVisits = 5;
 constexpr double kCriticalShare = 0.5;
 constexpr double kCriticalTimes = 2.0;     // of the effect a warning needs
 
 // Sizes: the largest moves of healthy runs stayed below about 0.7 of these (docs/local-detector.md).
 constexpr ShiftRule kScaleRule{.upward = true, .sudden = 3.0, .gradual = 4.0, .confirm = 3};
-constexpr ShiftRule kCrowdingRule{.upward = true, .sudden = 0.9, .gradual = 1.2, .confirm = 3};
-constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 2.5, .gradual = 4.0, .confirm = 3};
-constexpr ShiftRule kDirectionsRule{.upward = false, .sudden = 1.0, .gradual = 1.4, .confirm = 3};
+constexpr ShiftRule kCrowdingRule{.upward = true, .sudden = 1.2, .gradual = 1.6, .confirm = 3};
+constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 2.5, .gradual = 3.5, .confirm = 3};
+constexpr ShiftRule kSpreadRule{.upward = false, .sudden = 2.5, .gradual = 3.5, .confirm = 3};
+constexpr ShiftRule kDirectionsRule{.upward = false, .sudden = 1.0, .gradual = 1.5, .confirm = 3};
 
 /// A Shift with what a report needs beside its verdict.
 struct Judged {
@@ -73,6 +74,7 @@ struct ActivationJudge::Site {
     scale = Judged(kScaleRule);
     crowding = Judged(kCrowdingRule);
     variance = Judged(kVarianceRule);
+    spread = Judged(kSpreadRule);
     directions = Judged(kDirectionsRule);
     low = high = 0.0f;
     visits = readings = peer_rows = other_batch = 0;
@@ -88,6 +90,7 @@ struct ActivationJudge::Site {
   Judged scale{kScaleRule};
   Judged crowding{kCrowdingRule};
   Judged variance{kVarianceRule};
+  Judged spread{kSpreadRule};
   Judged directions{kDirectionsRule};
   float low = 0.0f;  // the site's range so far
   float high = 0.0f;
@@ -175,6 +178,7 @@ Attention ActivationJudge::judge(Site& site, std::int64_t step, const Sample& sa
   double square = 0.0;
   for (int u = 0; u < stats_.units; ++u) square += static_cast<double>(stats_.mean_square[static_cast<std::size_t>(u)]);
   if (square > 0.0 && !site.traits.is_output) site.scale.observe(step, 0.5 * std::log(square / stats_.units));
+  if (site.visits == 0) site.pinned.begin(step);
   site.find_silent(stats_, silent_.data());
   site.find_pinned(stats_, pinned_.data());
   site.silent.observe(step, silent_.data());
@@ -249,6 +253,7 @@ void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows,
     // Fewer samples span fewer directions: a short last batch is left out, another batch size begins a history of its own.
     if (++other_batch < kOtherBatchVisits) return;
     variance.shift.reset();
+    spread.shift.reset();
     directions.shift.reset();
   }
   peer_rows = rows;
@@ -256,13 +261,15 @@ void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows,
   const Representation r = probe::represent(peers, rows, units);
   const double relative = r.mean_square > 0.0 ? r.variance / r.mean_square : 0.0;
   variance.observe(step, std::log(std::max(relative, kLeastVariance)));
+  // A layer that shrinks with all of its variance keeps the ratio: the variance itself falls.
+  if (r.variance > 0.0) spread.observe(step, std::log(r.variance));
   if (r.participation > 0.0) directions.observe(step, std::log(r.participation));
 }
 
 Attention ActivationJudge::Site::attention(std::int64_t step) const {
   if (visits < kCalibratingVisits || step - first_step < kCalibratingSteps) return Attention::kCalibrating;
   const bool suspected = silent.verdict().suspected || pinned.verdict().suspected || scale.suspected() || crowding.suspected() ||
-                         variance.suspected() || directions.suspected();
+                         variance.suspected() || spread.suspected() || directions.suspected();
   return suspected ? Attention::kSuspected : Attention::kCalm;
 }
 
@@ -306,16 +313,17 @@ void ActivationJudge::Site::report(std::vector<Finding>& out) const {
   report_units(out, Check::kDeadNeurons, silent, "%.0f of %.0f sampled units that used to respond are silent for every input");
   report_units(out, Check::kActivationSaturation, pinned, "%.0f of %.0f sampled units are pinned at the ends of their range");
   if (pinned.verdict().since < 0) {
-    const std::size_t before = out.size();
+    const std::size_t size = out.size();
     report_shift(out, Check::kActivationSaturation, scale, "activations exploded: RMS %.3g where %.3g was expected");
-    if (out.size() == before && crowding.value >= std::log(kCrowded)) {
+    if (out.size() == size && crowding.value >= std::log(kCrowded)) {
       report_shift(out, Check::kActivationSaturation, crowding, "values crowd at the ends of their range: mean square %.2f of its half, squared; %.2f before");
     }
   }
+  // One of the three is enough, the plainest first.
+  const std::size_t before = out.size();
   report_shift(out, Check::kRepresentationCollapse, variance, "variance between samples %.2g of the mean square, %.2g before");
-  if (!variance.shift.verdict().departed) {
-    report_shift(out, Check::kRepresentationCollapse, directions, "outputs use %.1f directions, %.1f before");
-  }
+  if (out.size() == before) report_shift(out, Check::kRepresentationCollapse, spread, "variance between samples %.2g, %.2g before");
+  if (out.size() == before) report_shift(out, Check::kRepresentationCollapse, directions, "outputs use %.1f directions, %.1f before");
 }
 
 Findings ActivationJudge::findings() const {

@@ -6,8 +6,8 @@
 //     (stuck_units.h). Whatever the activation function is: zero is not looked for;
 //   - a unit is pinned when the mean square of its distance from the middle of the site's range is 94 % of the square of half that
 //     range: it sits at one end, or flips between both. The range is what the site has shown so far, so it also catches values beyond it;
-//   - the site's scale (log RMS) rising, its variance between samples relative to its mean square (log) and its number of directions
-//     in use (log participation ratio) falling (shift.h).
+//   - of the whole site, as shifts (shift.h): scale (log RMS) rising; energy crowding at the ends of the range; variance between samples,
+//     itself and relative to the mean square (logs), and directions in use (log participation ratio) falling.
 #pragma once
 
 #include <array>
@@ -35,7 +35,7 @@ struct SiteTraits {
 enum class Attention : std::uint8_t { kCalm = 0, kCalibrating = 1, kSuspected = 2 };
 
 /// Judges all sites of one model. At most about 14 KiB a site, taken at its first visit. A visit of 64 rows x 128 units costs a few
-/// microseconds, one in two of them 15 more. Not thread-safe.
+/// microseconds, one in two of them 10 more. Not thread-safe.
 class ActivationJudge {
  public:
   ActivationJudge();

@@ -31,10 +31,10 @@ struct ShiftVerdict {
 class Shift {
  public:
   static constexpr int kCalibration = 6;            ///< values before anything is said
-  static constexpr std::int64_t kSettlingSteps = 64;  ///< from the first value: moves so early are how the run began
+  static constexpr std::int64_t kSettlingSteps = 80;  ///< from the first value: moves so early are how the run began
   static constexpr std::int64_t kBucketSteps = 12;  ///< the past is kept as means over so many steps
   static constexpr int kBuckets = 16;
-  static constexpr int kYoung = 4;
+  static constexpr int kYoung = 8;
 
   explicit Shift(ShiftRule rule) : rule_(rule) {}
 

@@ -17,6 +17,8 @@ constexpr int kVisitsInWindow = 4;
 constexpr int kOldWindows = 4;         // windows after which a stuck unit belongs to no event to come
 constexpr int kFew = 3;                // units an event needs, or half of them where there are fewer than six
 
+std::int32_t in_range(std::int64_t step) { return static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX)); }
+
 int needed(int free_before) {
   const int share = static_cast<int>(std::ceil(StuckUnits::kShare * free_before));
   return std::max({share, std::min(kFew, (free_before + 1) / 2), 1});
@@ -108,8 +110,10 @@ void StuckUnits::follow_event() {
   verdict_ = StuckVerdict{};
 }
 
+void StuckUnits::begin(std::int64_t step) { first_step_ = in_range(step); }
+
 const StuckVerdict& StuckUnits::observe(std::int64_t step, const std::uint8_t* in_state) {
-  const auto at = static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX));
+  const auto at = in_range(step);
   if (first_step_ < 0) first_step_ = at;
   if (last_step_ >= 0) gap_ += (gap_ == 0.0 ? 1.0 : 0.2) * (at - last_step_ - gap_);
   int known = 0, in_now = 0, fresh = 0;

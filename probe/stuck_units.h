@@ -27,10 +27,12 @@ class StuckUnits {
   static constexpr double kShare = 0.2;            ///< of the formerly free units: what an event needs
   static constexpr std::int64_t kWindowSteps = 100;  ///< within which they must have got stuck, or four visits if that is longer
 
-  static constexpr std::int64_t kSettlingSteps = 64;  ///< from the first visit: units that get stuck so early are how the run began
+  static constexpr std::int64_t kSettlingSteps = 80;  ///< from the first visit: units that get stuck so early are how the run began
 
   explicit StuckUnits(int units = 0) : units_(static_cast<std::size_t>(units)) {}
 
+  /// The run began at `step`, if that was before the first visit.
+  void begin(std::int64_t step);
   /// `in_state` holds one byte a unit, not 0: in the state for every input seen at this visit. Steps do not fall.
   const StuckVerdict& observe(std::int64_t step, const std::uint8_t* in_state);
   const StuckVerdict& verdict() const { return verdict_; }
