@@ -37,10 +37,12 @@ struct WatchedRun {
 };
 
 void bind_activations(nanobind::module_& module);
+void bind_attention(nanobind::module_& module);
 void bind_decision(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_findings(nanobind::module_& module);
 void bind_history(nanobind::module_& module);
+void bind_parameters(nanobind::module_& module);
 void bind_run(nanobind::module_& module);
 void bind_telemetry(nanobind::module_& module);
 

@@ -80,7 +80,7 @@ class Context:
     Attributes:
         model: The user's model, unwrapped from DistributedDataParallel, DataParallel and torch.compile's OptimizedModule.
         optimizers: Its optimizers, maybe none.
-        step: Optimizer steps completed (in a watched run: the watch's step number); the number of every reading of this step.
+        step: Optimizer steps completed since the detector was attached; the number of every reading of this step.
         armed: The pass now running is read: training, with gradients, the first one of the step, not inside backward, not
             compiling. Functions given to `hook` are only called while it is True.
         deep: This step is a deep scan.
@@ -194,6 +194,11 @@ class Context:
             self.deep = self.deep or passed in self._deep_asked
             self._deep_asked = {step for step in self._deep_asked if step > passed}
         self.extras = self.extras_allowed or self.deep
+
+    def release(self) -> None:
+        """Lets go of what is the user's."""
+        self.model, self.optimizers, self.layers, self.order = nn.Module(), [], [], []
+        self.gone.clear()
 
     def take_spent(self) -> float:
         """What `spent` was told since the last call, seconds."""
