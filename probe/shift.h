@@ -53,13 +53,14 @@ class Shift {
   struct Reference {
     double recent = 0.0;   // extreme of all buckets
     double older = 0.0;    // of all but the young ones
-    double rate = 0.0;     // trend in the direction of the rule, per unit of log step
+    double rate = 0.0;     // trend of the older ones in the direction of the rule, per unit of log step
     double noise = 0.0;
-    std::int64_t step = 0;
+    std::int64_t recent_step = 0;
+    std::int64_t older_step = 0;
   };
   void learn(std::int64_t step, double value);
   Reference reference() const;
-  double rate() const;
+  double rate(int end) const;
 
   ShiftRule rule_;
   ShiftVerdict verdict_;
