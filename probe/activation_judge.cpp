@@ -19,6 +19,8 @@ constexpr int kRowsWanted = 8;             // rows a visit needs to count; visit
 constexpr int kPeersLeast = 4;             // rows a comparison between samples needs
 constexpr int kCalibratingVisits = 14;     // eager ones,
 constexpr std::int64_t kCalibratingSteps = 96;  // and as many steps: what they do must be known before visits become rare
+constexpr double kSilentShare = 0.2;        // of the units that used to respond
+constexpr double kPinnedShare = 0.35;       // of those that were not pinned; bounded units of a net that fits its data go to their ends too
 constexpr double kCrowded = 0.3;           // of the square of half the range, as mean over units: beyond a uniform spread, nearly
 constexpr int kRangeVisits = 4;            // visits before the range of a site is believed
 constexpr int kOtherBatchVisits = 4;       // visits with another number of samples before that is the new usual one
@@ -144,8 +146,8 @@ ActivationJudge::Site* ActivationJudge::prepare(int index, const Geometry& geome
   if (!site.sample.has_value() || site.sample->geometry().units() != geometry.units()) {
     site.forget();
     site.usual.assign(static_cast<std::size_t>(sample->units()), 0.0f);
-    site.silent = StuckUnits(sample->units());
-    site.pinned = StuckUnits(sample->units());
+    site.silent = StuckUnits(sample->units(), kSilentShare);
+    site.pinned = StuckUnits(sample->units(), kPinnedShare);
   }
   site.sample = sample;
   site.copied.reset();

@@ -19,12 +19,12 @@ constexpr int kFew = 3;                // units an event needs, or half of them 
 
 std::int32_t in_range(std::int64_t step) { return static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX)); }
 
-int needed(int free_before) {
-  const int share = static_cast<int>(std::ceil(StuckUnits::kShare * free_before));
+}  // namespace
+
+int StuckUnits::needed(int free_before) const {
+  const int share = static_cast<int>(std::ceil(share_ * free_before));
   return std::max({share, std::min(kFew, (free_before + 1) / 2), 1});
 }
-
-}  // namespace
 
 bool StuckUnits::has_record(const Unit& unit) {
   return unit.free >= kRecord && unit.free >= kRateLeast * unit.seen;

@@ -24,12 +24,12 @@ struct StuckVerdict {
 /// 16 bytes a unit; allocates only while units are newly stuck; a few ns a unit and visit. Not thread-safe.
 class StuckUnits {
  public:
-  static constexpr double kShare = 0.2;            ///< of the formerly free units: what an event needs
   static constexpr std::int64_t kWindowSteps = 100;  ///< within which they must have got stuck, or four visits if that is longer
 
   static constexpr std::int64_t kSettlingSteps = 80;  ///< from the first visit: units that get stuck so early are how the run began
 
-  explicit StuckUnits(int units = 0) : units_(static_cast<std::size_t>(units)) {}
+  /// `share` of the formerly free units is what an event needs, above 0 and up to 1.
+  explicit StuckUnits(int units = 0, double share = 0.2) : share_(share), units_(static_cast<std::size_t>(units)) {}
 
   /// The run began at `step`, if that was before the first visit.
   void begin(std::int64_t step);
@@ -50,10 +50,12 @@ class StuckUnits {
     bool old = false;             // stuck outside any event, or left over from one that ended
   };
   void update(Unit& unit, std::int32_t step, bool in_state) const;
+  int needed(int free_before) const;
   static bool has_record(const Unit& unit);
   void look_for_event(std::int32_t step, std::int64_t window);
   void follow_event();
 
+  double share_;
   std::vector<Unit> units_;
   StuckVerdict verdict_;
   int visits_ = 0;
