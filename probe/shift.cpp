@@ -10,7 +10,7 @@ constexpr double kWobbleRate = 0.15;
 constexpr double kNoise = 4.0;      // wobbles: a move must also be beyond these
 constexpr double kSoftSteps = 8.0;  // added to steps before the logarithm, so that the first few are not worlds apart
 constexpr int kExtremeOf = 8;       // buckets that make the extreme
-constexpr int kOldLeast = 4;         // buckets that make a trend
+constexpr int kOldLeast = 4;        // buckets that make a trend
 constexpr int kAcquit = 2;          // visits within the rule's size that end a suspicion
 constexpr int kRecovered = 3;       // and a finding
 

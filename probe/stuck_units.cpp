@@ -7,17 +7,19 @@
 namespace argus::probe {
 namespace {
 
-constexpr int kRecord = 3;             // visits free of the state before a unit counts as formerly free
-constexpr double kRateLeast = 0.2;     // and the least rate of them
-constexpr double kUsuallyFree = 0.8;   // rate from which one visit in the state is worth another look
-constexpr int kRunLeast = 3;           // visits in a row, however high the rate
-constexpr double kEvidence = 6.9;      // -log(1e-3)
-constexpr int kMemory = 64;            // visits after which older ones count half
+constexpr int kRecord = 3;            // visits free of the state before a unit counts as formerly free
+constexpr double kRateLeast = 0.2;    // and the least rate of them
+constexpr double kUsuallyFree = 0.8;  // rate from which one visit in the state is worth another look
+constexpr int kRunLeast = 3;          // visits in a row, however high the rate
+constexpr double kEvidence = 6.9;     // -log(1e-3)
+constexpr int kMemory = 64;           // visits after which older ones count half
 constexpr int kVisitsInWindow = 4;
-constexpr int kOldWindows = 4;         // windows after which a stuck unit belongs to no event to come
-constexpr int kFew = 3;                // units an event needs, or half of them where there are fewer than six
+constexpr int kOldWindows = 4;  // windows after which a stuck unit belongs to no event to come
+constexpr int kFew = 3;         // units an event needs, or half of them where there are fewer than six
 
-std::int32_t in_range(std::int64_t step) { return static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX)); }
+std::int32_t in_range(std::int64_t step) {
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX));
+}
 
 }  // namespace
 
@@ -26,9 +28,7 @@ int StuckUnits::needed(int free_before) const {
   return std::max({share, std::min(kFew, (free_before + 1) / 2), 1});
 }
 
-bool StuckUnits::has_record(const Unit& unit) {
-  return unit.free >= kRecord && unit.free >= kRateLeast * unit.seen;
-}
+bool StuckUnits::has_record(const Unit& unit) { return unit.free >= kRecord && unit.free >= kRateLeast * unit.seen; }
 
 void StuckUnits::update(Unit& unit, std::int32_t step, bool in_state) const {
   if (in_state) {
@@ -126,7 +126,8 @@ const StuckVerdict& StuckUnits::observe(std::int64_t step, const std::uint8_t* i
     in_now += unit.run > 0 && unit.free >= kUsuallyFree * unit.seen ? 1 : 0;
     fresh += unit.stuck ? 1 : 0;
   }
-  if (verdict_.since < 0 && fresh > 0) look_for_event(at, std::max<std::int64_t>(kWindowSteps, std::llround(kVisitsInWindow * gap_)));
+  if (verdict_.since < 0 && fresh > 0)
+    look_for_event(at, std::max<std::int64_t>(kWindowSteps, std::llround(kVisitsInWindow * gap_)));
   if (verdict_.since >= 0) follow_event();
   verdict_.suspected = verdict_.since < 0 && in_now >= needed(known) && known > 0;
   verdict_.change = verdict_.share - shares_[0];

@@ -79,7 +79,9 @@ class DeviceSamples:
         """Drops what is on its way."""
         self._gathered, self._flying = [], []
 
-    def _index(self, shape: tuple[int, ...], stride: tuple[int, ...], axis: int, device: torch.device) -> tuple[Tensor, int]:
+    def _index(
+        self, shape: tuple[int, ...], stride: tuple[int, ...], axis: int, device: torch.device
+    ) -> tuple[Tensor, int]:
         key = (shape, stride, axis, device)
         known = self._indices.get(key)
         if known is not None:
