@@ -208,5 +208,27 @@ TEST(Delivery, AHeartbeatGoesOutWhenNothingElseDoes) {
   EXPECT_GE(all.back().at_ms - all.front().at_ms, 30'000);
 }
 
+// An evaluation, a compilation: no watchdog takes it for the end of the run.
+TEST(Delivery, ALoopThatStandsStillForMinutesGoesOnWhereItWas) {
+  Attempts attempts;
+  Watched watched([&](const Attempt& a, Delivery&) {
+    attempts.add(a);
+    return Fault::kNone;
+  });
+  const auto run = watched.open();
+  watched.observe(*run, 200);
+  const std::int64_t before_ms = watched.clock().steady_ms();
+  while (watched.clock().steady_ms() - before_ms < 10 * 60'000) {
+    ASSERT_EQ(run->take_command(), Command::kNone);
+    run->flush(10ms);
+  }
+  EXPECT_TRUE(run->is_recording());
+  watched.observe(*run, 200);
+  ASSERT_TRUE(run->flush(kLong));
+  watched.expect_recorded_as_said();
+  for (const Attempt& a : attempts.all()) EXPECT_NE(a.kind, MessageKind::kComplete);
+  for (const Watched::Said& said : watched.said()) EXPECT_EQ(said.pressure, 0) << said.step;
+}
+
 }  // namespace
 }  // namespace argus::client

@@ -38,7 +38,12 @@ Reading GradientExplosion::observe(const View& v) {
   consequential_ = update >= kConfirm || lr >= 1.0 || t.loss.raw().level() > -0.5 || t.loss.rise() > 0.3 ||
                    t.weights.motion_evidence() > 0.5 * kConfirm;
   if (v.t.nonfinite) r.severity = std::max(r.severity, 1.0);
-  r.describe(t.gradient.novelty(), t.gradient.last(), [&](double x) { return t.gradient.restore(std::max(0.0, x)); });
+  // Value and band of what decided: an update can explode under a norm that is as ever.
+  if (std::max(update / (2.0 * kConfirm), update_evidence(v)) > fused / kConfirm) {
+    r.describe(t.update.novelty(), t.update.last(), [&](double x) { return t.update.restore(std::max(0.0, x)); });
+  } else {
+    r.describe(t.gradient.novelty(), t.gradient.last(), [&](double x) { return t.gradient.restore(std::max(0.0, x)); });
+  }
   return r;
 }
 

@@ -10,8 +10,10 @@ Reading TrainingStagnation::observe(const View& v) {
   const UpdateTracker& u = v.t.update;
   r.severity = v.t.dead.severity();
   if (!v.t.loss.converged()) {
-    r.severity =
-        std::max({r.severity, v.t.weights.stillness().severity(), u.still() / kStill, v.t.schedule.stalled() / kStill});
+    // At the end of a schedule the weights come to rest because they are meant to.
+    const double rest =
+        v.t.schedule.annealed() ? 0.0 : std::max(v.t.weights.stillness().severity(), u.still() / kStill);
+    r.severity = std::max({r.severity, rest, v.t.schedule.stalled() / kStill});
   }
   r.describe(u.novelty(), u.last(), [&](double x) { return u.restore(std::max(0.0, x)); });
   return r;

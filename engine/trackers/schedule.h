@@ -19,6 +19,9 @@ class Schedule {
   double lr_excess() const { return lr_record_.excess(); }
   /// Observations since the LR fell to a hundredth, or to 0, from one observation to the next; 0 once it came back.
   std::int32_t stalled() const { return stalled_; }
+  /// The LR came down to a thousandth of its record, and not from one observation to the next: the schedule is at its
+  /// end.
+  bool annealed() const { return stalled_ == 0 && lr_ > 0.0 && lr_ <= 1e-3 * lr_record_.record(); }
   bool changed() const { return changed_; }  ///< this step announced a change
 
   template <class Archive>

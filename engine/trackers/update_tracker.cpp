@@ -38,7 +38,8 @@ void UpdateTracker::learn(double u, double widen, double grace, std::int64_t now
   const bool recorded = rise_.count() > 16;
   novelty_.observe(u, widen, 0.0, recorded ? record_ : -std::numeric_limits<double>::infinity());
   rise_.observe(log_natural(u), grace);
-  standing_.observe(u, kRecordAge);
+  // An adaptive optimizer's first updates are the largest it ever makes of its rate: all coordinates at once.
+  if (recorded) standing_.observe(u, kRecordAge);
   if (rise_.count() > 3) {
     record_ = std::max(record_ * (1.0 - 1.0 / kRecordForget), novelty_.level() < 0.3 ? u : std::min(u, 1.1 * record_));
   }

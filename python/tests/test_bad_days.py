@@ -8,6 +8,7 @@ import math
 import pickle
 import sys
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import argus
 from argus import _options
 
 torch = pytest.importorskip("torch")
+from recording_server import recording  # noqa: E402
 from torch import nn  # noqa: E402
 
 LOSSES = [1.0, 2.0, 3.0, 4.0]
@@ -314,7 +316,56 @@ def test_an_end_that_is_none_is_recorded_as_stopped(tmp_path: Path, capsys: pyte
     assert "accepted are COMPLETED, FAILED, STOPPED" in capsys.readouterr().err
 
 
+def test_a_run_without_a_step_is_completed(tmp_path: Path) -> None:
+    model, optimizer = make()
+    watch = argus.watch(model, optimizer, home=tmp_path)
+    for _ in range(3):  # a loop that forgot its watch
+        model(torch.ones(4, 3)).sum().backward()
+        optimizer.step()
+    assert '"argus.certificate"' in watch.complete()
+    assert watch.errors == 0
+    assert len(watch.history) == 0
+
+
+def test_a_server_of_another_version_is_told_of_once_and_does_not_decide(capsys: pytest.CaptureFixture[str]) -> None:
+    with recording() as server:  # it says version 0.0.0 and pressure 0, whatever comes
+        watch = argus.watch(url=server.url, quiet=True)
+        for _ in range(50):
+            watch.step(1.0)
+        assert watch.run.flush(60.0)
+        watch.step(math.nan)
+        assert watch.run.flush(60.0)
+        watch.step(math.nan)
+        assert watch.pressure == 3
+        watch.complete()
+    said = capsys.readouterr().err.splitlines()
+    assert [("0.0.0" in line, "engine" in line) for line in said] == [(True, True)]
+
+
 # Memory.
+
+
+def test_thousands_of_steps_nobody_reads_keep_their_memory() -> None:
+    model, optimizer = make()
+    watch = argus.watch(model, optimizer, record=False, quiet=True, history_steps=500)
+    loss = model(torch.ones(4, 3)).square().mean()
+    loss.backward()
+
+    def steps(count: int) -> int:
+        for step in range(count):
+            watch.step(loss, losses=[1.0, 2.0, step % 7], sample_ids=[step, "a", None], val_loss=math.nan)
+            if step % 10 == 0:
+                optimizer.step()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = steps(600)
+        assert steps(2400) - before < 50_000  # bytes: some for each step would be more
+    finally:
+        tracemalloc.stop()
+    assert watch.errors == 0
 
 
 def test_measuring_keeps_nothing_of_the_loop_alive() -> None:

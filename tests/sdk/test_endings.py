@@ -234,3 +234,32 @@ def test_the_end_of_the_program_waits_for_a_checkpoint_also_where_nothing_is_rec
     assert '"SAVE_NOW"' in listed.stdout
     verified = argus_program("checkpoints", "verify", tmp_path / "ring")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_a_disk_that_takes_no_more_costs_the_record_not_the_training(python, tmp_path):
+    pytest.importorskip("torch")
+    process = python(
+        """
+        import argus, os, resource, time, torch
+        model = torch.nn.Linear(300, 300)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        watch = argus.watch(model, optimizer, checkpoint_dir=os.environ["RING"], quiet=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # no file may be longer: as a full disk
+        step = 0
+        while not watch.counters["dropped_spool_full"]:
+            optimizer.zero_grad()
+            loss = model(torch.ones(2, 300)).square().mean()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, losses=[1.0] * 200, sample_ids=range(200))
+            step += 1
+        assert watch.checkpoints.failed and not watch.checkpoints.saved
+        assert (watch.errors, watch.rejected, watch.watching) == (0, 0, True)
+        print(len(watch.history) == step)
+        """,
+        RING=tmp_path / "ring",
+    )
+    out, err = process.communicate(timeout=2 * WAIT_S)
+    assert (process.returncode, out) == (0, "True\n"), err
+    causes = [line for line in err.splitlines() if "File too large" in line or "disk I/O" in line]
+    assert causes and len(causes) == len(set(causes)), err

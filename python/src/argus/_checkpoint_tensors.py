@@ -12,7 +12,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from argus._checkpoint_tree import CheckpointError, Leaf
 
@@ -29,8 +29,7 @@ _ALIGNED = 64
 _HEADER_BYTES_MAX = 100 << 20  # what the safetensors library reads
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A leaf's bytes within the staging memory."""
 
     file: str

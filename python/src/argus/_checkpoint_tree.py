@@ -63,6 +63,7 @@ class _Flattener:
         self._flat = Flat()
         self._seen: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._names: set[tuple[str, str]] = set()
+        self._words: dict[Any, str] = {}
         self._file = "state"
 
     def run(self, tree: dict[str, Any]) -> Flat:
@@ -105,6 +106,8 @@ class _Flattener:
         raise CheckpointError(f"{_where(path)} is a {kind.__module__}.{kind.__qualname__}; accepted are {_ACCEPTED}")
 
     def _items(self, values: Any, path: tuple[Any, ...]) -> list[Any]:
+        if all(type(value) is int for value in values):  # the state of a random generator: hundreds
+            return list(values)
         return [self._node(value, (*path, i)) for i, value in enumerate(values)]
 
     def _pairs(self, value: Any, path: tuple[Any, ...]) -> list[Any]:
@@ -177,12 +180,19 @@ class _Flattener:
             _TAG: "tensor",
             "file": self._file,
             "name": unique,
-            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "dtype": self._word(tensor.dtype).removeprefix("torch."),
             "shape": list(tensor.shape),
-            "device": str(tensor.device),
+            "device": self._word(tensor.device),
         }
         self._seen[key] = node
         return node
+
+    def _word(self, value: Any) -> str:
+        """The name of a dtype or device, made once."""
+        word = self._words.get(value)
+        if word is None:
+            word = self._words[value] = str(value)
+        return word
 
 
 _SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}

@@ -49,15 +49,13 @@ def _dense_view(tensor: Tensor, stride: int) -> Tensor:
     return tensor.reshape(-1)[::stride]
 
 
-def _norm(rows: Tensor, order: float = 2) -> Tensor:
-    """Norm of all entries, 0-d float64 where the device has it.
+def _norm(rows: Tensor) -> Tensor:
+    """L2 norm of all entries, 0-d float64 where the device has it.
 
     Rows first, in the tensor's own precision, which is several times faster than converting every entry; the sum of many
     separately rounded rows in float64 still shows a change far below float32's resolution of the total, so that weights which
     barely move are not taken for frozen ones.
     """
-    if order == 1:
-        return rows.abs().sum(1).to(wide(rows.device)).sum()
     norm: Tensor = torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).to(wide(rows.device)))
     return norm
 
@@ -108,6 +106,8 @@ class Unit:
         self.copies = copies
         self._parameters = list(parameters)
         self._thirds = list(thirds)
+        # Parameters whose entries are their own: neither distributed nor complex, where `local` has something to do.
+        self._is_plain = not any(hasattr(p, "_local_tensor") or p.is_complex() for p in self._parameters)
         self._strides = [_stride_for(local(p).numel(), q) for p, q in zip(parameters, quotas, strict=True)]
         self._device = local(self._parameters[0]).device
         self._wide = wide(self._device)
@@ -119,6 +119,9 @@ class Unit:
         self._views: list[Tensor] = []
         self._scales: tuple[Tensor, Tensor] | None = None
         self._weights: Tensor | None = None
+        self._spare: Tensor | None = (
+            None  # memory of the sample before, filled anew: fresh pages would cost more than the copy
+        )
         self._version = -1
         self.reading = Reading()
         self.stepped = False
@@ -145,7 +148,8 @@ class Unit:
             gradient = parameter.grad
             if gradient is None:
                 continue
-            gradient = local(gradient.detach())
+            if not self._is_plain or gradient.requires_grad:
+                gradient = local(gradient.detach())
             if gradient.layout is not torch.strided:
                 dense.append(self._sparse_values(gradient))
                 thirds.append(self._thirds[i])
@@ -194,13 +198,20 @@ class Unit:
         scales = self._scales
         reading = self.reading
         if before is not None and before.shape == now.shape:
-            change = before.neg_().add_(now)
+            room = before.neg_().add_(now)  # the change
             if scales is not None:
-                change.mul_(scales[1])
-            reading.update = _norm(change)
-        reading.l1 = _norm(now if scales is None else now * scales[0], 1)
-        reading.l2 = _norm(now if scales is None else now * scales[1])
-        self._weights = now
+                room.mul_(scales[1])
+            reading.update = _norm(room)
+        else:
+            room = torch.empty_like(now)
+        if scales is None:
+            reading.l2 = _norm(now)
+            torch.abs(now, out=room)
+        else:
+            reading.l2 = _norm(torch.mul(now, scales[1], out=room))
+            torch.mul(now, scales[0], out=room).abs_()
+        reading.l1 = room.sum(1).to(self._wide).sum()
+        self._weights, self._spare = now, room
         self._version = self._versions()
 
     def leaves(self) -> list[Tensor]:
@@ -217,7 +228,7 @@ class Unit:
         return sum(p._version for p in self._parameters)
 
     def _addresses(self) -> list[int]:
-        return [local(p).data_ptr() for p in self._parameters]
+        return [(p if self._is_plain else local(p)).data_ptr() for p in self._parameters]
 
     def _sample(self) -> Tensor:
         addresses = self._addresses()
@@ -234,7 +245,10 @@ class Unit:
                 share = torch.cat(shares).to(self._device).view(-1, _ROW)
                 self._scales = (share, share.sqrt())
             self._views.append(self._views[0].new_zeros(-sum(v.numel() for v in self._views) % _ROW))
-        sample = torch.cat(self._views).view(-1, _ROW)
+            self._spare = None
+        spare, self._spare = self._spare, None
+        fits = spare is not None and spare.dtype == self._views[0].dtype  # else the entries are converted
+        sample = torch.cat(self._views, out=spare.view(-1) if fits and spare is not None else None).view(-1, _ROW)
         return sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
 
 

@@ -28,12 +28,13 @@ _EVERY = 25
 #: What one torch function costs while the mode is on, seconds; for the governor.
 _DISPATCH_S = 1e-6
 
-_SOFTMAXES = (torch.softmax, F.softmax, Tensor.softmax, torch.special.softmax)
+_SOFTMAXES = frozenset((torch.softmax, F.softmax, Tensor.softmax, torch.special.softmax))
+_ATTENTIONS = _SOFTMAXES | {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 
 
 def _softmax_logits(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     """The logits of a softmax that is attention by its form."""
-    logits = args[0] if args else kwargs.get("input")
+    logits = args[0]
     dim = args[1] if len(args) > 1 else kwargs.get("dim")
     if type(logits) is not Tensor or logits.dim() not in (3, 4) or dim not in (-1, logits.dim() - 1):
         return None
@@ -88,7 +89,8 @@ def _unreadable_now() -> bool:
     """Whether operations beside the user's would be seen, transformed or captured by something else."""
     if torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.maybe_current_level() is not None:
         return True
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return initialized and torch.cuda.is_current_stream_capturing()
 
 
 class Attention(Part):
@@ -177,47 +179,46 @@ class Attention(Part):
 
     def _see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._seen_functions += 1
+        owners = self._owners
         for value in args:
-            if isinstance(value, nn.Parameter):
-                owner = self._owners.get(id(value))
-                if owner is not None:
-                    self._executed.append(owner)
-        read = self._reader(func, args, kwargs)
-        if read is None:
+            owner = owners.get(id(value))
+            if owner is not None:
+                self._executed.append(owner)
+        if func not in _ATTENTIONS:
             return
         began = time.perf_counter()
+        # Even the shape of a tensor is a function to the modes of others.
+        with torch._C.DisableTorchFunction():
+            self._read_call(func, args, kwargs)
+        self._probe_s += time.perf_counter() - began
+
+    def _read_call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not args or not _plain(args, kwargs) or (func in _SOFTMAXES and _softmax_logits(args, kwargs) is None):
+            return
         layer, chain = self._place()
         call = self._calls.get(layer, 0)
         self._calls[layer] = call + 1
+        if _unreadable_now():
+            self.context.warn(
+                "attention is not watched where dispatch modes, function transforms or graph capture are on"
+            )
+            return
         try:
-            if not _unreadable_now():
-                with (
-                    torch.no_grad(),
-                    torch._C.DisableTorchFunction(),
-                    torch.autocast(args[0].device.type, enabled=False),
-                ):
-                    rows = read()
-                    statistics = None if rows is None else rows.statistics(in_place=self.context.path != "device")
-                if statistics is not None:
-                    self._read.append((self._site(layer, chain, call), statistics))
-            else:
-                self.context.warn(
-                    "attention is not watched where dispatch modes, function transforms or graph capture are on"
-                )
+            with torch.no_grad(), torch.autocast(args[0].device.type, enabled=False):
+                rows = self._rows(func, args, kwargs)
+                statistics = None if rows is None else rows.statistics(in_place=self.context.path != "device")
         except Exception as error:  # the user's forward goes on whatever a probe meets
             self.context.warn(f"the attention of {layer} cannot be read: {type(error).__name__}: {error}")
-        self._probe_s += time.perf_counter() - began
+            return
+        if statistics is not None:
+            self._read.append((self._site(layer, chain, call), statistics))
 
-    def _reader(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Rows | None] | None:
+    def _rows(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rows | None:
         if func is F.scaled_dot_product_attention:
-            return (lambda: sdpa_rows(*args, **kwargs)) if args and _plain(args, kwargs) else None
+            return sdpa_rows(*args, **kwargs)
         if func is F.multi_head_attention_forward:
-            # Its weights are among its arguments, so the layer is the module that owns them.
-            return (lambda: mha_rows(*args, **kwargs)) if args and _plain(args, kwargs) else None
-        if func in _SOFTMAXES:
-            logits = _softmax_logits(args, kwargs)
-            return None if logits is None or not args or not _plain(args, kwargs) else (lambda: softmax_rows(logits))
-        return None
+            return mha_rows(*args, **kwargs)
+        return softmax_rows(args[0])
 
     def _place(self) -> tuple[str, list[str]]:
         """The attention now computed: the module around the layer executed last, and the layers executed in it since the last one."""
