@@ -39,8 +39,9 @@ struct SiteTraits {
 /// What a visit means for when to come again.
 enum class Attention : std::uint8_t { kCalm = 0, kCalibrating = 1, kSuspected = 2 };
 
-/// Judges all sites of one model. At most about 14 KiB a site, taken at its first visit. A visit of 64 rows x 128 units
-/// costs a few microseconds, one in two of them 10 more. Not thread-safe.
+/// Judges all sites of one model. At most about 14 KiB a site, taken at its first visit, and 4 more where batches have
+/// fewer than eight rows. A visit of 32 rows x 64 units takes about 4 us, of 32 x 256 about 10; one in two of them
+/// compares samples and takes 10 more. Not thread-safe.
 class ActivationJudge {
  public:
   ActivationJudge();
