@@ -34,8 +34,7 @@ constexpr int kCriticalVisits = 5;
 constexpr double kCriticalShare = 0.5;
 constexpr double kCriticalTimes = 2.0;  // of the effect a warning needs
 
-// Sizes are above the largest moves of healthy runs (variance e^2.0, scale e^2.4 at once; e^2.7, e^3.0 and a third of
-// the directions over a hundred steps), and far below what a collapse or an explosion does.
+// Sizes are above the moves that healthy runs were seen to make, and far below what a collapse or an explosion does.
 constexpr ShiftRule kScaleRule{.upward = true, .sudden = 3.0, .gradual = 4.0, .confirm = 3};
 // Learning crowds bounded units too, over a hundred steps: only what comes at once counts.
 constexpr ShiftRule kCrowdingRule{.upward = true, .sudden = 1.1, .gradual = 30.0, .confirm = 3};
