@@ -11,27 +11,36 @@
 namespace argus::probe {
 namespace {
 
-constexpr float kSilent = 1.0f / 128.0f;   // of the usual range
-constexpr float kUsualRate = 0.125f;       // share of a new range in the usual one
-constexpr float kPinned = 0.94f;           // of the square of half the range
-constexpr float kOneSided = 0.25f;         // a floor this small beside the ceiling is a floor at zero (ReLU, GELU, SiLU), not a rail
-constexpr int kRowsWanted = 8;             // rows a visit needs to count; visits of small batches are added up to it
-constexpr int kPeersLeast = 4;             // rows a comparison between samples needs
-constexpr int kCalibratingVisits = 14;     // eager ones,
-constexpr std::int64_t kCalibratingSteps = 96;  // and as many steps: what they do must be known before visits become rare
-constexpr double kCrowded = 0.3;           // of the square of half the range, as mean over units: beyond a uniform spread, nearly
-constexpr int kRangeVisits = 4;            // visits before the range of a site is believed
-constexpr int kOtherBatchVisits = 4;       // visits with another number of samples before that is the new usual one
-constexpr double kLeastVariance = 1e-12;   // relative; below it float32 has nothing to say
+constexpr float kSilent = 1.0f / 128.0f;  // of the usual range
+constexpr float kUsualRate = 0.125f;      // share of a new range in the usual one
+constexpr float kPinned = 0.94f;          // of the square of half the range
+constexpr float kOneSided =
+    0.25f;  // a floor this small beside the ceiling is a floor at zero (ReLU, GELU, SiLU), not a rail
+constexpr int kRowsWanted = 8;          // rows a visit needs to count; visits of small batches are added up to it
+constexpr int kPeersLeast = 4;          // rows a comparison between samples needs
+constexpr int kCalibratingVisits = 14;  // eager ones,
+constexpr std::int64_t kCalibratingSteps =
+    96;                               // and as many steps: what they do must be known before visits become rare
+constexpr double kSilentShare = 0.2;  // of the units that used to respond
+constexpr double kPinnedShare =
+    0.35;  // of those that were not pinned; bounded units of a net that fits its data go to their ends too
+constexpr double kCrowded =
+    0.3;  // of the square of half the range, as mean over units; a uniform spread has a third of it
+constexpr int kRangeVisits = 4;       // visits before the range of a site is believed
+constexpr int kOtherBatchVisits = 4;  // visits with another number of samples before that is the new usual one
+constexpr double kLeastVariance =
+    1e-6;  // relative; what falls below has collapsed already, and half precision ends there
 constexpr int kCriticalVisits = 5;
 constexpr double kCriticalShare = 0.5;
-constexpr double kCriticalTimes = 2.0;     // of the effect a warning needs
+constexpr double kCriticalTimes = 2.0;  // of the effect a warning needs
 
-// Sizes: the largest moves of healthy runs stayed below about 0.7 of these (docs/local-detector.md).
+// Sizes are above the moves that healthy runs were seen to make, and far below what a collapse or an explosion does.
 constexpr ShiftRule kScaleRule{.upward = true, .sudden = 3.0, .gradual = 4.0, .confirm = 3};
-constexpr ShiftRule kCrowdingRule{.upward = true, .sudden = 0.9, .gradual = 1.2, .confirm = 3};
-constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 2.5, .gradual = 4.0, .confirm = 3};
-constexpr ShiftRule kDirectionsRule{.upward = false, .sudden = 1.0, .gradual = 1.4, .confirm = 3};
+// Learning crowds bounded units too, over a hundred steps: only what comes at once counts.
+constexpr ShiftRule kCrowdingRule{.upward = true, .sudden = 1.1, .gradual = 30.0, .confirm = 3};
+constexpr ShiftRule kVarianceRule{.upward = false, .sudden = 2.5, .gradual = 3.5, .confirm = 3};
+constexpr ShiftRule kSpreadRule{.upward = false, .sudden = 2.5, .gradual = 3.5, .confirm = 3};
+constexpr ShiftRule kDirectionsRule{.upward = false, .sudden = 1.0, .gradual = 1.5, .confirm = 3};
 
 /// A Shift with what a report needs beside its verdict.
 struct Judged {
@@ -73,6 +82,7 @@ struct ActivationJudge::Site {
     scale = Judged(kScaleRule);
     crowding = Judged(kCrowdingRule);
     variance = Judged(kVarianceRule);
+    spread = Judged(kSpreadRule);
     directions = Judged(kDirectionsRule);
     low = high = 0.0f;
     visits = readings = peer_rows = other_batch = 0;
@@ -81,18 +91,19 @@ struct ActivationJudge::Site {
   SiteTraits traits;
   std::optional<Sample> sample;  // of the newest geometry
   std::optional<Sample> copied;
-  std::vector<float> usual;  // range of each unit where it responds; 0 before it did
+  std::vector<float> usual;            // range of each unit where it responds; 0 before it did
   std::unique_ptr<UnitStats> pending;  // of visits too small to count
   StuckUnits silent;
   StuckUnits pinned;
   Judged scale{kScaleRule};
   Judged crowding{kCrowdingRule};
   Judged variance{kVarianceRule};
+  Judged spread{kSpreadRule};
   Judged directions{kDirectionsRule};
   float low = 0.0f;  // the site's range so far
   float high = 0.0f;
   std::int64_t first_step = 0;
-  int visits = 0;    // that counted
+  int visits = 0;  // that counted
   int readings = 0;
   int peer_rows = 0;
   int other_batch = 0;
@@ -141,15 +152,16 @@ ActivationJudge::Site* ActivationJudge::prepare(int index, const Geometry& geome
   if (!site.sample.has_value() || site.sample->geometry().units() != geometry.units()) {
     site.forget();
     site.usual.assign(static_cast<std::size_t>(sample->units()), 0.0f);
-    site.silent = StuckUnits(sample->units());
-    site.pinned = StuckUnits(sample->units());
+    site.silent = StuckUnits(sample->units(), kSilentShare);
+    site.pinned = StuckUnits(sample->units(), kPinnedShare);
   }
   site.sample = sample;
   site.copied.reset();
   return &site;
 }
 
-Attention ActivationJudge::visit(int index, std::int64_t step, const void* data, DType dtype, const Geometry& geometry) {
+Attention ActivationJudge::visit(int index, std::int64_t step, const void* data, DType dtype,
+                                 const Geometry& geometry) {
   Site* site = prepare(index, geometry);
   if (site == nullptr || data == nullptr) return Attention::kCalm;
   return judge(*site, step, *site->sample, data, dtype);
@@ -175,6 +187,7 @@ Attention ActivationJudge::judge(Site& site, std::int64_t step, const Sample& sa
   double square = 0.0;
   for (int u = 0; u < stats_.units; ++u) square += static_cast<double>(stats_.mean_square[static_cast<std::size_t>(u)]);
   if (square > 0.0 && !site.traits.is_output) site.scale.observe(step, 0.5 * std::log(square / stats_.units));
+  if (site.visits == 0) site.pinned.begin(step);
   site.find_silent(stats_, silent_.data());
   site.find_pinned(stats_, pinned_.data());
   site.silent.observe(step, silent_.data());
@@ -229,11 +242,14 @@ void ActivationJudge::Site::widen(const UnitStats& stats) {
   const StuckVerdict& verdict = pinned.verdict();
   if (visits >= kRangeVisits && (verdict.suspected || verdict.since >= 0)) return;
   const auto n = static_cast<std::ptrdiff_t>(usual.size());
-  low = std::min(visits == 0 ? std::numeric_limits<float>::max() : low, *std::min_element(stats.low.begin(), stats.low.begin() + n));
-  high = std::max(visits == 0 ? std::numeric_limits<float>::lowest() : high, *std::max_element(stats.high.begin(), stats.high.begin() + n));
+  low = std::min(visits == 0 ? std::numeric_limits<float>::max() : low,
+                 *std::min_element(stats.low.begin(), stats.low.begin() + n));
+  high = std::max(visits == 0 ? std::numeric_limits<float>::lowest() : high,
+                  *std::max_element(stats.high.begin(), stats.high.begin() + n));
 }
 
-// How much of the energy is at the ends of the range: gates of a recurrent layer saturate without any unit being pinned all the time.
+// How much of the energy is at the ends of the range: gates of a recurrent layer saturate without any unit being pinned
+// all the time.
 void ActivationJudge::Site::crowd(std::int64_t step, const UnitStats& stats) {
   const auto mid = static_cast<double>(middle()), half = static_cast<double>(half_range());
   if (half <= 0.0) return;
@@ -241,14 +257,17 @@ void ActivationJudge::Site::crowd(std::int64_t step, const UnitStats& stats) {
   for (std::size_t u = 0; u < usual.size(); ++u) {
     square += static_cast<double>(stats.mean_square[u]) - 2.0 * mid * static_cast<double>(stats.mean[u]) + mid * mid;
   }
-  crowding.observe(step, std::log(std::max(square / static_cast<double>(usual.size()) / (half * half), kLeastVariance)));
+  crowding.observe(step,
+                   std::log(std::max(square / static_cast<double>(usual.size()) / (half * half), kLeastVariance)));
 }
 
 void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows, int units) {
   if (peer_rows != 0 && rows != peer_rows) {
-    // Fewer samples span fewer directions: a short last batch is left out, another batch size begins a history of its own.
+    // Fewer samples span fewer directions: a short last batch is left out, another batch size begins a history of its
+    // own.
     if (++other_batch < kOtherBatchVisits) return;
     variance.shift.reset();
+    spread.shift.reset();
     directions.shift.reset();
   }
   peer_rows = rows;
@@ -256,17 +275,20 @@ void ActivationJudge::Site::represent(std::int64_t step, float* peers, int rows,
   const Representation r = probe::represent(peers, rows, units);
   const double relative = r.mean_square > 0.0 ? r.variance / r.mean_square : 0.0;
   variance.observe(step, std::log(std::max(relative, kLeastVariance)));
+  // A layer that shrinks with all of its variance keeps the ratio: the variance itself falls.
+  if (r.variance > 0.0) spread.observe(step, std::log(r.variance));
   if (r.participation > 0.0) directions.observe(step, std::log(r.participation));
 }
 
 Attention ActivationJudge::Site::attention(std::int64_t step) const {
   if (visits < kCalibratingVisits || step - first_step < kCalibratingSteps) return Attention::kCalibrating;
-  const bool suspected = silent.verdict().suspected || pinned.verdict().suspected || scale.suspected() || crowding.suspected() ||
-                         variance.suspected() || directions.suspected();
+  const bool suspected = silent.verdict().suspected || pinned.verdict().suspected || scale.suspected() ||
+                         crowding.suspected() || variance.suspected() || spread.suspected() || directions.suspected();
   return suspected ? Attention::kSuspected : Attention::kCalm;
 }
 
-void ActivationJudge::Site::report_units(std::vector<Finding>& out, Check check, const StuckUnits& units, const char* format) const {
+void ActivationJudge::Site::report_units(std::vector<Finding>& out, Check check, const StuckUnits& units,
+                                         const char* format) const {
   const StuckVerdict& v = units.verdict();
   if (v.since < 0) return;
   Finding f;
@@ -283,7 +305,8 @@ void ActivationJudge::Site::report_units(std::vector<Finding>& out, Check check,
   out.push_back(std::move(f));
 }
 
-void ActivationJudge::Site::report_shift(std::vector<Finding>& out, Check check, const Judged& judged, const char* format) const {
+void ActivationJudge::Site::report_shift(std::vector<Finding>& out, Check check, const Judged& judged,
+                                         const char* format) const {
   const ShiftVerdict& v = judged.shift.verdict();
   if (!v.departed) return;
   Finding f;
@@ -303,19 +326,26 @@ void ActivationJudge::Site::report_shift(std::vector<Finding>& out, Check check,
 }
 
 void ActivationJudge::Site::report(std::vector<Finding>& out) const {
-  report_units(out, Check::kDeadNeurons, silent, "%.0f of %.0f sampled units that used to respond are silent for every input");
-  report_units(out, Check::kActivationSaturation, pinned, "%.0f of %.0f sampled units are pinned at the ends of their range");
+  report_units(out, Check::kDeadNeurons, silent,
+               "%.0f of %.0f sampled units that used to respond are silent for every input");
+  report_units(out, Check::kActivationSaturation, pinned,
+               "%.0f of %.0f sampled units are pinned at the ends of their range");
   if (pinned.verdict().since < 0) {
-    const std::size_t before = out.size();
+    const std::size_t size = out.size();
     report_shift(out, Check::kActivationSaturation, scale, "activations exploded: RMS %.3g where %.3g was expected");
-    if (out.size() == before && crowding.value >= std::log(kCrowded)) {
-      report_shift(out, Check::kActivationSaturation, crowding, "values crowd at the ends of their range: mean square %.2f of its half, squared; %.2f before");
+    if (out.size() == size && crowding.value >= std::log(kCrowded)) {
+      report_shift(out, Check::kActivationSaturation, crowding,
+                   "values crowd at the ends of their range: mean square %.2f of its half, squared; %.2f before");
     }
   }
-  report_shift(out, Check::kRepresentationCollapse, variance, "variance between samples %.2g of the mean square, %.2g before");
-  if (!variance.shift.verdict().departed) {
+  // One of the three is enough, the plainest first.
+  const std::size_t before = out.size();
+  report_shift(out, Check::kRepresentationCollapse, variance,
+               "variance between samples %.2g of the mean square, %.2g before");
+  if (out.size() == before)
+    report_shift(out, Check::kRepresentationCollapse, spread, "variance between samples %.2g, %.2g before");
+  if (out.size() == before)
     report_shift(out, Check::kRepresentationCollapse, directions, "outputs use %.1f directions, %.1f before");
-  }
 }
 
 Findings ActivationJudge::findings() const {
@@ -331,7 +361,8 @@ Findings ActivationJudge::findings() const {
   // Sites are visited in turn, so onsets are known to within a round: what overlaps the earliest one began with it.
   std::int64_t earliest = std::numeric_limits<std::int64_t>::max();
   for (const Finding& f : all.standing) earliest = std::min(earliest, f.since);
-  std::stable_partition(all.standing.begin(), all.standing.end(), [&](const Finding& f) { return f.last_good < earliest; });
+  std::stable_partition(all.standing.begin(), all.standing.end(),
+                        [&](const Finding& f) { return f.last_good < earliest; });
   return all;
 }
 

@@ -1,13 +1,18 @@
-// Checks 1, 2 and 9 over the activations of a model: dead units, saturated or exploding ones, collapsing representations.
+// Checks 1, 2 and 9 over the activations of a model: dead units, saturated or exploding ones, collapsing
+// representations.
 //
-// A site is a place in the forward pass where a tensor is read: after an activation function, or where a layer's output ends without
-// one. Each visit reads a fixed sample of it (units.h) and is judged against the site's own history:
-//   - a unit is silent when its range over the rows is below 2^-7 of its own usual range; silent units that used to respond: dead
+// A site is a place in the forward pass where a tensor is read: after an activation function, or where a layer's output
+// ends without one. Each visit reads a fixed sample of it (units.h) and is judged against the site's own history:
+//   - a unit is silent when its range over the rows is below 2^-7 of its own usual range; silent units that used to
+//   respond: dead
 //     (stuck_units.h). Whatever the activation function is: zero is not looked for;
-//   - a unit is pinned when the mean square of its distance from the middle of the site's range is 94 % of the square of half that
-//     range: it sits at one end, or flips between both. The range is what the site has shown so far, so it also catches values beyond it;
-//   - the site's scale (log RMS) rising, its variance between samples relative to its mean square (log) and its number of directions
-//     in use (log participation ratio) falling (shift.h).
+//   - a unit is pinned when the mean square of its distance from the middle of the site's range is 94 % of the square
+//   of half that
+//     range: it sits at one end, or flips between both. The range is what the site has shown so far, so it also catches
+//     values beyond it;
+//   - of the whole site, as shifts (shift.h): scale (log RMS) rising; energy crowding at the ends of the range;
+//   variance between samples,
+//     itself and relative to the mean square (logs), and directions in use (log participation ratio) falling.
 #pragma once
 
 #include <array>
@@ -28,14 +33,15 @@ namespace argus::probe {
 struct SiteTraits {
   std::string layer;               ///< parametrised layer that the values come from
   std::vector<std::string> chain;  ///< normalisation and activation modules between it and the site
-  bool is_output = false;          ///< no parametrised layer follows: confident outputs are pinned at their extremes on purpose
+  bool is_output = false;  ///< no parametrised layer follows: confident outputs are pinned at their extremes on purpose
 };
 
 /// What a visit means for when to come again.
 enum class Attention : std::uint8_t { kCalm = 0, kCalibrating = 1, kSuspected = 2 };
 
-/// Judges all sites of one model. At most about 14 KiB a site, taken at its first visit. A visit of 64 rows x 128 units costs a few
-/// microseconds, one in two of them 15 more. Not thread-safe.
+/// Judges all sites of one model. At most about 14 KiB a site, taken at its first visit, and 4 more where batches have
+/// fewer than eight rows. A visit of 32 rows x 64 units takes about 4 us, of 32 x 256 about 10; one in two of them
+/// compares samples and takes 10 more. Not thread-safe.
 class ActivationJudge {
  public:
   ActivationJudge();
@@ -47,8 +53,8 @@ class ActivationJudge {
   int add_site(SiteTraits traits);
   int sites() const;
 
-  /// Reads the tensor at `data` and judges it at optimizer step `step`. Geometry that cannot be read in place, an empty tensor or an
-  /// unknown site: nothing happens, kCalm. A visit that meets NaN or infinity is not learned from.
+  /// Reads the tensor at `data` and judges it at optimizer step `step`. Geometry that cannot be read in place, an empty
+  /// tensor or an unknown site: nothing happens, kCalm. A visit that meets NaN or infinity is not learned from.
   Attention visit(int site, std::int64_t step, const void* data, DType dtype, const Geometry& geometry);
   /// The same for a sample already copied: float32 values in the order of `offsets(site, geometry)`.
   Attention visit_copied(int site, std::int64_t step, const float* values, const Geometry& geometry);

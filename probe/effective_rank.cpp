@@ -75,7 +75,8 @@ Representation represent(float* matrix, int rows, int units) {
   // Below the rounding of the mean there is no variance to speak of.
   const double rounding = 1e-12 * static_cast<double>(rows) * units;
   if (trace <= rounding) return out;
-  out.variance = trace / (static_cast<double>(rows - 1) * units) * static_cast<double>(largest) * static_cast<double>(largest);
+  out.variance =
+      trace / (static_cast<double>(rows - 1) * units) * static_cast<double>(largest) * static_cast<double>(largest);
   out.participation = frobenius > 0.0 ? trace * trace / frobenius : 0.0;
   return out;
 }

@@ -9,10 +9,12 @@
 namespace argus::probe {
 namespace {
 
-std::vector<float> low_rank(int rows, int units, int directions, unsigned seed, float scale = 1.0f, float offset = 0.0f) {
+std::vector<float> low_rank(int rows, int units, int directions, unsigned seed, float scale = 1.0f,
+                            float offset = 0.0f) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
-  std::vector<float> left(static_cast<std::size_t>(rows * directions)), right(static_cast<std::size_t>(directions * units));
+  std::vector<float> left(static_cast<std::size_t>(rows * directions)),
+      right(static_cast<std::size_t>(directions * units));
   for (float& v : left) v = normal(random);
   for (float& v : right) v = normal(random);
   std::vector<float> out;

@@ -10,6 +10,7 @@ constexpr double kWobbleRate = 0.15;
 constexpr double kNoise = 4.0;      // wobbles: a move must also be beyond these
 constexpr double kSoftSteps = 8.0;  // added to steps before the logarithm, so that the first few are not worlds apart
 constexpr int kExtremeOf = 8;       // buckets that make the extreme
+constexpr int kOldLeast = 4;        // buckets that make a trend
 constexpr int kAcquit = 2;          // visits within the rule's size that end a suspicion
 constexpr int kRecovered = 3;       // and a finding
 
@@ -39,19 +40,20 @@ void Shift::learn(std::int64_t step, double value) {
   buckets_[static_cast<std::size_t>(used_++)] = {step, value, 1};
 }
 
-double Shift::rate() const {
-  const int third = std::max(1, used_ / 3);
+// Over the first `end` buckets.
+double Shift::rate(int end) const {
+  const int third = std::max(1, end / 3);
   std::array<double, kBuckets> first{}, last{};
   for (int i = 0; i < third; ++i) {
     first[static_cast<std::size_t>(i)] = buckets_[static_cast<std::size_t>(i)].mean;
-    last[static_cast<std::size_t>(i)] = buckets_[static_cast<std::size_t>(used_ - third + i)].mean;
+    last[static_cast<std::size_t>(i)] = buckets_[static_cast<std::size_t>(end - third + i)].mean;
   }
   const auto middle = [third](std::array<double, kBuckets>& values) {
     std::nth_element(values.begin(), values.begin() + third / 2, values.begin() + third);
     return values[static_cast<std::size_t>(third / 2)];
   };
   const double from = log_step(buckets_[static_cast<std::size_t>(third / 2)].step);
-  const double to = log_step(buckets_[static_cast<std::size_t>(used_ - third + third / 2)].step);
+  const double to = log_step(buckets_[static_cast<std::size_t>(end - third + third / 2)].step);
   if (to <= from) return 0.0;
   const double change = (middle(last) - middle(first)) / (to - from);
   return std::max(0.0, rule_.upward ? change : -change);
@@ -68,10 +70,12 @@ Shift::Reference Shift::reference() const {
     return x;
   };
   r.recent = extreme(used_);
-  r.older = extreme(used_ > kYoung + 1 ? used_ - kYoung : std::min(2, used_));
-  r.rate = rate();
+  const int old = used_ >= kYoung + kOldLeast ? used_ - kYoung : (used_ + 1) / 2;
+  r.older = extreme(old);
+  r.rate = rate(old >= kOldLeast ? old : used_);
   r.noise = std::max(0.0, wobble_);
-  r.step = buckets_[static_cast<std::size_t>(used_ - 1)].step;
+  r.recent_step = buckets_[static_cast<std::size_t>(used_ - 1)].step;
+  r.older_step = buckets_[static_cast<std::size_t>(old - 1)].step;
   return r;
 }
 
@@ -87,12 +91,14 @@ const ShiftVerdict& Shift::observe(std::int64_t step, double value) {
   const bool held = verdict_.since >= 0;
   const Reference from = held ? held_ : reference();
   const double sign = rule_.upward ? 1.0 : -1.0;
-  const double allowed = from.rate * std::max(0.0, log_step(step) - log_step(from.step));
+  const double allowed_recent = from.rate * std::max(0.0, log_step(step) - log_step(from.recent_step));
+  const double allowed_older = from.rate * std::max(0.0, log_step(step) - log_step(from.older_step));
   const double noise = kNoise * from.noise;
-  const double recent = sign * (value - from.recent) - allowed, older = sign * (value - from.older) - allowed;
+  const double recent = sign * (value - from.recent) - allowed_recent;
+  const double older = sign * (value - from.older) - allowed_older;
   const bool far = recent >= std::max(rule_.sudden, noise) || older >= std::max(rule_.gradual, noise);
   verdict_.effect = older;
-  verdict_.baseline = from.older + sign * allowed;
+  verdict_.baseline = from.older + sign * allowed_older;
   if (!held) {
     if (!far) {
       learn(step, value);

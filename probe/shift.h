@@ -1,8 +1,10 @@
-// A scalar of a layer that moves a lot while a net learns, watched for a move in one direction that learning does not make.
+// A scalar of a layer that moves a lot while a net learns, watched for a move in one direction that learning does not
+// make.
 //
-// Series (series.h) extends the line of the first values, which suits what is steady. Variance, scale and rank of activations are not:
-// they change by factors within the first hundred steps and then ever more slowly. So the newest value is compared with what the last
-// couple of hundred steps have shown, less the trend, which is taken to go on in the logarithm of the step.
+// Series (series.h) extends the line of the first values, which suits what is steady. Variance, scale and rank of
+// activations are not: they change by factors within the first hundred steps and then ever more slowly. So the newest
+// value is compared with what the last couple of hundred steps have shown, less the trend, which is taken to go on in
+// the logarithm of the step.
 #pragma once
 
 #include <array>
@@ -11,10 +13,10 @@
 namespace argus::probe {
 
 struct ShiftRule {
-  bool upward = false;  ///< the direction that is a fault
-  double sudden = 1.0;  ///< move beyond the extreme of all of the recent past that matters, unit of the series
+  bool upward = false;   ///< the direction that is a fault
+  double sudden = 1.0;   ///< move beyond the extreme of all of the recent past that matters, unit of the series
   double gradual = 1.5;  ///< the same beyond the extreme of the past without its newest kYoung buckets
-  int confirm = 3;      ///< visits in a row beyond either
+  int confirm = 3;       ///< visits in a row beyond either
 };
 
 struct ShiftVerdict {
@@ -30,11 +32,11 @@ struct ShiftVerdict {
 /// About 450 bytes, no allocation, below a microsecond a value. Not thread-safe.
 class Shift {
  public:
-  static constexpr int kCalibration = 6;            ///< values before anything is said
-  static constexpr std::int64_t kSettlingSteps = 64;  ///< from the first value: moves so early are how the run began
-  static constexpr std::int64_t kBucketSteps = 12;  ///< the past is kept as means over so many steps
+  static constexpr int kCalibration = 6;              ///< values before anything is said
+  static constexpr std::int64_t kSettlingSteps = 80;  ///< from the first value: moves so early are how the run began
+  static constexpr std::int64_t kBucketSteps = 12;    ///< the past is kept as means over so many steps
   static constexpr int kBuckets = 16;
-  static constexpr int kYoung = 4;
+  static constexpr int kYoung = 8;
 
   explicit Shift(ShiftRule rule) : rule_(rule) {}
 
@@ -51,15 +53,16 @@ class Shift {
     int count = 0;
   };
   struct Reference {
-    double recent = 0.0;   // extreme of all buckets
-    double older = 0.0;    // of all but the young ones
-    double rate = 0.0;     // trend in the direction of the rule, per unit of log step
+    double recent = 0.0;  // extreme of all buckets
+    double older = 0.0;   // of all but the young ones
+    double rate = 0.0;    // trend of the older ones in the direction of the rule, per unit of log step
     double noise = 0.0;
-    std::int64_t step = 0;
+    std::int64_t recent_step = 0;
+    std::int64_t older_step = 0;
   };
   void learn(std::int64_t step, double value);
   Reference reference() const;
-  double rate() const;
+  double rate(int end) const;
 
   ShiftRule rule_;
   ShiftVerdict verdict_;

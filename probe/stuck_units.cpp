@@ -7,26 +7,28 @@
 namespace argus::probe {
 namespace {
 
-constexpr int kRecord = 3;             // visits free of the state before a unit counts as formerly free
-constexpr double kRateLeast = 0.2;     // and the least rate of them
-constexpr double kUsuallyFree = 0.8;   // rate from which one visit in the state is worth another look
-constexpr int kRunLeast = 3;           // visits in a row, however high the rate
-constexpr double kEvidence = 6.9;      // -log(1e-3)
-constexpr int kMemory = 64;            // visits after which older ones count half
+constexpr int kRecord = 3;            // visits free of the state before a unit counts as formerly free
+constexpr double kRateLeast = 0.2;    // and the least rate of them
+constexpr double kUsuallyFree = 0.8;  // rate from which one visit in the state is worth another look
+constexpr int kRunLeast = 3;          // visits in a row, however high the rate
+constexpr double kEvidence = 6.9;     // -log(1e-3)
+constexpr int kMemory = 64;           // visits after which older ones count half
 constexpr int kVisitsInWindow = 4;
-constexpr int kOldWindows = 4;         // windows after which a stuck unit belongs to no event to come
-constexpr int kFew = 3;                // units an event needs, or half of them where there are fewer than six
+constexpr int kOldWindows = 4;  // windows after which a stuck unit belongs to no event to come
+constexpr int kFew = 3;         // units an event needs, or half of them where there are fewer than six
 
-int needed(int free_before) {
-  const int share = static_cast<int>(std::ceil(StuckUnits::kShare * free_before));
-  return std::max({share, std::min(kFew, (free_before + 1) / 2), 1});
+std::int32_t in_range(std::int64_t step) {
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX));
 }
 
 }  // namespace
 
-bool StuckUnits::has_record(const Unit& unit) {
-  return unit.free >= kRecord && unit.free >= kRateLeast * unit.seen;
+int StuckUnits::needed(int free_before) const {
+  const int share = static_cast<int>(std::ceil(share_ * free_before));
+  return std::max({share, std::min(kFew, (free_before + 1) / 2), 1});
 }
+
+bool StuckUnits::has_record(const Unit& unit) { return unit.free >= kRecord && unit.free >= kRateLeast * unit.seen; }
 
 void StuckUnits::update(Unit& unit, std::int32_t step, bool in_state) const {
   if (in_state) {
@@ -108,8 +110,10 @@ void StuckUnits::follow_event() {
   verdict_ = StuckVerdict{};
 }
 
+void StuckUnits::begin(std::int64_t step) { first_step_ = in_range(step); }
+
 const StuckVerdict& StuckUnits::observe(std::int64_t step, const std::uint8_t* in_state) {
-  const auto at = static_cast<std::int32_t>(std::clamp<std::int64_t>(step, 0, INT32_MAX));
+  const auto at = in_range(step);
   if (first_step_ < 0) first_step_ = at;
   if (last_step_ >= 0) gap_ += (gap_ == 0.0 ? 1.0 : 0.2) * (at - last_step_ - gap_);
   int known = 0, in_now = 0, fresh = 0;
@@ -122,7 +126,8 @@ const StuckVerdict& StuckUnits::observe(std::int64_t step, const std::uint8_t* i
     in_now += unit.run > 0 && unit.free >= kUsuallyFree * unit.seen ? 1 : 0;
     fresh += unit.stuck ? 1 : 0;
   }
-  if (verdict_.since < 0 && fresh > 0) look_for_event(at, std::max<std::int64_t>(kWindowSteps, std::llround(kVisitsInWindow * gap_)));
+  if (verdict_.since < 0 && fresh > 0)
+    look_for_event(at, std::max<std::int64_t>(kWindowSteps, std::llround(kVisitsInWindow * gap_)));
   if (verdict_.since >= 0) follow_event();
   verdict_.suspected = verdict_.since < 0 && in_now >= needed(known) && known > 0;
   verdict_.change = verdict_.share - shares_[0];

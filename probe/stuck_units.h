@@ -1,8 +1,9 @@
-// Units of one site that entered a state for good which they were hardly ever in: silent for every input, or pinned at an extreme.
+// Units of one site that entered a state for good which they were hardly ever in: silent for every input, or pinned at
+// an extreme.
 //
-// Each unit has its own rate of being free of the state. A run of k visits in the state has the chance (1 - rate)^k; below 1e-3 the
-// unit is stuck. One such unit is nothing (units die in healthy runs, one by one); a share of all formerly free units that got stuck
-// within kWindowSteps of each other is an event.
+// Each unit has its own rate of being free of the state. A run of k visits in the state has the chance (1 - rate)^k;
+// below 1e-3 the unit is stuck. One such unit is nothing (units die in healthy runs, one by one); a share of all
+// formerly free units that got stuck within kWindowSteps of each other is an event.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +25,17 @@ struct StuckVerdict {
 /// 16 bytes a unit; allocates only while units are newly stuck; a few ns a unit and visit. Not thread-safe.
 class StuckUnits {
  public:
-  static constexpr double kShare = 0.2;            ///< of the formerly free units: what an event needs
-  static constexpr std::int64_t kWindowSteps = 100;  ///< within which they must have got stuck, or four visits if that is longer
+  static constexpr std::int64_t kWindowSteps =
+      100;  ///< within which they must have got stuck, or four visits if that is longer
 
-  static constexpr std::int64_t kSettlingSteps = 64;  ///< from the first visit: units that get stuck so early are how the run began
+  static constexpr std::int64_t kSettlingSteps =
+      80;  ///< from the first visit: units that get stuck so early are how the run began
 
-  explicit StuckUnits(int units = 0) : units_(static_cast<std::size_t>(units)) {}
+  /// `share` of the formerly free units is what an event needs, above 0 and up to 1.
+  explicit StuckUnits(int units = 0, double share = 0.2) : share_(share), units_(static_cast<std::size_t>(units)) {}
 
+  /// The run began at `step`, if that was before the first visit.
+  void begin(std::int64_t step);
   /// `in_state` holds one byte a unit, not 0: in the state for every input seen at this visit. Steps do not fall.
   const StuckVerdict& observe(std::int64_t step, const std::uint8_t* in_state);
   const StuckVerdict& verdict() const { return verdict_; }
@@ -38,20 +43,22 @@ class StuckUnits {
 
  private:
   struct Unit {
-    std::int32_t onset = -1;      // step of the first visit of the present run in the state
-    std::int32_t before = -1;     // visit before it
-    std::uint16_t run = 0;        // visits in the state, in a row
-    std::uint8_t free = 0;        // visits free of it, and of how many; both halved now and then
+    std::int32_t onset = -1;   // step of the first visit of the present run in the state
+    std::int32_t before = -1;  // visit before it
+    std::uint16_t run = 0;     // visits in the state, in a row
+    std::uint8_t free = 0;     // visits free of it, and of how many; both halved now and then
     std::uint8_t seen = 0;
     bool stuck = false;
-    bool member = false;          // of the event
-    bool old = false;             // stuck outside any event, or left over from one that ended
+    bool member = false;  // of the event
+    bool old = false;     // stuck outside any event, or left over from one that ended
   };
   void update(Unit& unit, std::int32_t step, bool in_state) const;
+  int needed(int free_before) const;
   static bool has_record(const Unit& unit);
   void look_for_event(std::int32_t step, std::int64_t window);
   void follow_event();
 
+  double share_;
   std::vector<Unit> units_;
   StuckVerdict verdict_;
   int visits_ = 0;

@@ -64,7 +64,8 @@ TEST(StuckUnits, DyingOneByOneIsNoEvent) {
 
 TEST(StuckUnits, AnEventAfterSlowDyingIsSeen) {
   StuckUnits units(60);
-  const auto onset = visit(units, 60, 0, 10, 200, [](int u, std::int64_t step) { return u < 20 && step > 100 + 80 * u; });
+  const auto onset =
+      visit(units, 60, 0, 10, 200, [](int u, std::int64_t step) { return u < 20 && step > 100 + 80 * u; });
   visit(units, 60, onset, 10, 6, [](int u, std::int64_t) { return u < 45; });
   EXPECT_EQ(units.verdict().since, onset);
   EXPECT_EQ(units.verdict().stuck, 25);

@@ -15,7 +15,8 @@ struct Axis {
   std::int64_t stride = 0;
 };
 
-// Axes but the unit axis, outermost first; such as lie one within the other are merged, so that runs of rows are as long as can be.
+// Axes but the unit axis, outermost first; such as lie one within the other are merged, so that runs of rows are as
+// long as can be.
 int row_axes(const Geometry& g, std::array<Axis, Geometry::kDimsMax>& axes) {
   int n = 0;
   for (int d = 0; d < g.dims; ++d) {
@@ -158,7 +159,8 @@ class SampleReader {
   template <class E>
   static void peers(const Sample& sample, const typename E::Storage* data, float* matrix) {
     for (int r = 0; r < sample.peer_rows_; ++r) {
-      gather_row<E>(sample.peer_units_, data + sample.peer_offset_[static_cast<std::size_t>(r)], matrix + r * sample.peer_units());
+      gather_row<E>(sample.peer_units_, data + sample.peer_offset_[static_cast<std::size_t>(r)],
+                    matrix + r * sample.peer_units());
     }
   }
 
@@ -178,7 +180,8 @@ class SampleReader {
         gather_four<E>(units, data + sample.row_offset_[static_cast<std::size_t>(r)], buffer.data());
       } else {
         for (int k = 0; k < rows; ++k) {
-          gather_row<E>(units, data + sample.row_offset_[static_cast<std::size_t>(r + k)], buffer.data() + k * units.count);
+          gather_row<E>(units, data + sample.row_offset_[static_cast<std::size_t>(r + k)],
+                        buffer.data() + k * units.count);
         }
       }
       f(buffer.data(), static_cast<std::int64_t>(units.count), rows);
@@ -257,7 +260,8 @@ Sample Sample::packed() const {
   p.peer_units_ = {peer_units_.count, peer_units_.count, 0, 1, static_cast<std::int64_t>(rows_) * units_.count};
   p.rows_ = rows_;
   p.peer_rows_ = peer_rows_;
-  for (int r = 0; r < rows_; ++r) p.row_offset_[static_cast<std::size_t>(r)] = static_cast<std::int64_t>(r) * units_.count;
+  for (int r = 0; r < rows_; ++r)
+    p.row_offset_[static_cast<std::size_t>(r)] = static_cast<std::int64_t>(r) * units_.count;
   for (int r = 0; r < peer_rows_; ++r) {
     p.peer_offset_[static_cast<std::size_t>(r)] = static_cast<std::int64_t>(r) * peer_units_.count;
   }

@@ -1,8 +1,9 @@
 // Which elements of an activation tensor are read, and what they say about each unit (channel, feature).
 //
-// A tensor is seen as rows x units: units along one axis, everything else (samples, positions) are rows. A Sample chooses once per
-// geometry: at most kUnits units in runs of kRun neighbours, at most kRows rows spread over all axes, and beside them a few rows that
-// differ in nothing but the sample (axis 0) where the batch has enough of them. Elements are read in place through their strides.
+// A tensor is seen as rows x units: units along one axis, everything else (samples, positions) are rows. A Sample
+// chooses once per geometry: at most kUnits units in runs of kRun neighbours, at most kRows rows spread over all axes,
+// and beside them a few rows that differ in nothing but the sample (axis 0) where the batch has enough of them.
+// Elements are read in place through their strides.
 #pragma once
 
 #include <array>
@@ -29,12 +30,13 @@ struct Geometry {
 /// What is read of tensors of one geometry. Fixed size (about 1.2 KiB), deterministic in the geometry alone.
 class Sample {
  public:
-  static constexpr int kUnits = 256;        ///< units followed, at most
-  static constexpr int kRows = 64;          ///< rows read of each, at most (half of it above 128 units)
-  static constexpr int kPeerRows = 32;      ///< rows compared between samples, at most
-  static constexpr int kPeerUnits = 64;     ///< and units of each
-  static constexpr int kPeersWanted = 16;   ///< samples that make axis 0 worth comparing along; below it any rows are compared
-  static constexpr int kRun = 16;           ///< neighbouring units read together: a cache line of floats
+  static constexpr int kUnits = 256;     ///< units followed, at most
+  static constexpr int kRows = 64;       ///< rows read of each, at most (half of it above 128 units)
+  static constexpr int kPeerRows = 32;   ///< rows compared between samples, at most
+  static constexpr int kPeerUnits = 64;  ///< and units of each
+  static constexpr int kPeersWanted =
+      16;                          ///< samples that make axis 0 worth comparing along; below it any rows are compared
+  static constexpr int kRun = 16;  ///< neighbouring units read together: a cache line of floats
 
   /// Nothing for an empty tensor, a bad axis, or more than Geometry::kDimsMax axes.
   static std::optional<Sample> of(const Geometry& geometry);
@@ -53,8 +55,8 @@ class Sample {
  private:
   friend class SampleReader;
   struct Units {
-    int count = 0;   // in all
-    int run = 0;     // neighbours in a run; count is a multiple of it
+    int count = 0;           // in all
+    int run = 0;             // neighbours in a run; count is a multiple of it
     std::int64_t apart = 0;  // units from the start of a run to that of the next
     std::int64_t stride = 1;
     std::int64_t first = 0;  // offset in elements
@@ -66,7 +68,8 @@ class Sample {
   Units peer_units_;
   int rows_ = 0;
   int peer_rows_ = 0;
-  bool rows_in_fours_ = false;  // rows 4i..4i+3 are neighbours in memory, units are not: four elements are read together
+  bool rows_in_fours_ =
+      false;  // rows 4i..4i+3 are neighbours in memory, units are not: four elements are read together
   std::array<std::int64_t, kRows> row_offset_{};
   std::array<std::int64_t, kPeerRows> peer_offset_{};
 };

@@ -81,7 +81,8 @@ TEST(Units, AnExpandedTensorIsReadInPlace) {
 }
 
 TEST(Units, NoElementOutsideTheTensorIsRead) {
-  const std::vector<std::vector<std::int64_t>> shapes = {{1, 1}, {2, 3, 5, 7}, {1, 4096}, {70, 257}, {16, 3, 33, 5}, {1, 2, 3, 4, 5, 6}};
+  const std::vector<std::vector<std::int64_t>> shapes = {{1, 1},    {2, 3, 5, 7},   {1, 4096},
+                                                         {70, 257}, {16, 3, 33, 5}, {1, 2, 3, 4, 5, 6}};
   for (const auto& shape : shapes) {
     for (int axis = 0; axis < static_cast<int>(shape.size()); ++axis) {
       const Geometry g = contiguous(shape, axis);
@@ -100,7 +101,8 @@ TEST(Units, NoElementOutsideTheTensorIsRead) {
 }
 
 TEST(Units, RowsAreSpreadOverEveryAxis) {
-  const auto sample = Sample::of(contiguous({32, 128, 8}, 2));  // 4096 rows, 64 read: a plain stride of 64 would see two positions
+  const auto sample =
+      Sample::of(contiguous({32, 128, 8}, 2));  // 4096 rows, 64 read: a plain stride of 64 would see two positions
   ASSERT_TRUE(sample.has_value());
   std::set<std::int64_t> batches, positions;
   const auto offsets = sample->offsets();
@@ -171,8 +173,12 @@ TEST(Units, EveryDTypeIsRead) {
   const std::vector<std::uint8_t> e4m3(64, 0xC0), e5m2(64, 0xC0), e4m3_fnuz(64, 0xC8), e5m2_fnuz(64, 0xC4);
   const Geometry g = contiguous({16, 4}, 1);
   const std::pair<DType, const void*> cases[] = {
-      {DType::kF64, f64.data()},         {DType::kF16, f16.data()},           {DType::kBF16, bf16.data()},
-      {DType::kF8E4M3FN, e4m3.data()},   {DType::kF8E5M2, e5m2.data()},       {DType::kF8E4M3FNUZ, e4m3_fnuz.data()},
+      {DType::kF64, f64.data()},
+      {DType::kF16, f16.data()},
+      {DType::kBF16, bf16.data()},
+      {DType::kF8E4M3FN, e4m3.data()},
+      {DType::kF8E5M2, e5m2.data()},
+      {DType::kF8E4M3FNUZ, e4m3_fnuz.data()},
       {DType::kF8E5M2FNUZ, e5m2_fnuz.data()},
   };
   for (const auto& [dtype, data] : cases) {

@@ -21,10 +21,13 @@ using probe::ActivationJudge;
 using probe::DType;
 using probe::Geometry;
 
+using Ints = nb::typed<nb::tuple, int, nb::ellipsis>;
+
 // Sizes and strides of a tensor: tuples of ints, torch.Size among them. A negative axis counts from the end.
-Geometry geometry_of(const nb::tuple& shape, const nb::tuple& stride, int unit_axis) {
+Geometry geometry_of(const Ints& shape, const Ints& stride, int unit_axis) {
   const Py_ssize_t dims = PyTuple_GET_SIZE(shape.ptr());
-  if (PyTuple_GET_SIZE(stride.ptr()) != dims) throw nb::value_error("shape and stride: one entry for each axis is needed");
+  if (PyTuple_GET_SIZE(stride.ptr()) != dims)
+    throw nb::value_error("shape and stride: one entry for each axis is needed");
   Geometry g;
   if (dims > Geometry::kDimsMax) return g;  // nothing is read of it
   g.dims = static_cast<int>(dims);
@@ -38,23 +41,24 @@ Geometry geometry_of(const nb::tuple& shape, const nb::tuple& stride, int unit_a
 }
 
 DType dtype_of(int code) {
-  if (code < 0 || code > static_cast<int>(DType::kF8E5M2FNUZ)) throw nb::value_error("dtype: a code of argus.local._dtypes is needed");
+  if (code < 0 || code > static_cast<int>(DType::kF8E5M2FNUZ))
+    throw nb::value_error("dtype: a code of argus.local._dtypes is needed");
   return static_cast<DType>(code);
 }
 
-int visit(ActivationJudge& self, int site, std::int64_t step, std::uintptr_t pointer, int dtype, const nb::tuple& shape,
-          const nb::tuple& stride, int unit_axis) {
+int visit(ActivationJudge& self, int site, std::int64_t step, std::uintptr_t pointer, int dtype, const Ints& shape,
+          const Ints& stride, int unit_axis) {
   const void* data = reinterpret_cast<const void*>(pointer);
   return static_cast<int>(self.visit(site, step, data, dtype_of(dtype), geometry_of(shape, stride, unit_axis)));
 }
 
-int visit_copied(ActivationJudge& self, int site, std::int64_t step, std::uintptr_t pointer, const nb::tuple& shape,
-                 const nb::tuple& stride, int unit_axis) {
+int visit_copied(ActivationJudge& self, int site, std::int64_t step, std::uintptr_t pointer, const Ints& shape,
+                 const Ints& stride, int unit_axis) {
   const float* values = reinterpret_cast<const float*>(pointer);
   return static_cast<int>(self.visit_copied(site, step, values, geometry_of(shape, stride, unit_axis)));
 }
 
-nb::bytes offsets(const ActivationJudge& self, const nb::tuple& shape, const nb::tuple& stride, int unit_axis) {
+nb::bytes offsets(const ActivationJudge& self, const Ints& shape, const Ints& stride, int unit_axis) {
   const std::vector<std::int64_t> values = self.offsets(geometry_of(shape, stride, unit_axis));
   return nb::bytes(values.data(), values.size() * sizeof(std::int64_t));
 }

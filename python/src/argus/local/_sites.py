@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import activation, batchnorm, conv, dropout, instancenorm, normalization, pooling, rnn
+from torch.nn.modules import activation, batchnorm, conv, dropout, instancenorm, pooling
+from torch.nn.utils.rnn import PackedSequence
 
 _CHANNELS_SECOND = (conv._ConvNd, batchnorm._NormBase, instancenorm._InstanceNorm, nn.GroupNorm)
 _NORMS = (batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
@@ -74,7 +75,7 @@ def watchable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def tensor_of(value: Any) -> Tensor | None:
     """The tensor that a call takes in or gives: itself, the first of a tuple (LSTM, attention), the data of a packed sequence."""
-    if isinstance(value, rnn.PackedSequence):
+    if isinstance(value, PackedSequence):
         return value.data
     if isinstance(value, (tuple, list)):
         return tensor_of(value[0]) if value else None
