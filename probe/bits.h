@@ -19,6 +19,11 @@ struct Sample {
   std::array<double, kCoordinates> at{};
   int count = 0;  ///< coordinates in use; 0: nothing was taken
 
+  double sum_squares() const {
+    double sum = 0.0;
+    for (int i = 0; i < count; ++i) sum += at[static_cast<std::size_t>(i)] * at[static_cast<std::size_t>(i)];
+    return sum;
+  }
   bool finite() const {
     for (int i = 0; i < count; ++i) {
       const double x = at[static_cast<std::size_t>(i)];

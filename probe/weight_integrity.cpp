@@ -37,16 +37,17 @@ double relative_change(const Sample& left, const Sample& found) {
 
 }  // namespace
 
-void WeightIntegrity::compare(int parameter, std::int64_t step, const Sample& left, const Sample& found) {
+bool WeightIntegrity::compare(int parameter, std::int64_t step, const Sample& left, const Sample& found) {
   Parameter& p = at(parameter);
   ++compared_now_;
   const int changed = count_changed(left, found);
   if (changed == 0) {
     ++p.compared;
     p.last_same = step;
-    return;
+    return false;
   }
   changes_.push_back({parameter, changed, relative_change(left, found), is_constraint(left, found)});
+  return true;
 }
 
 void WeightIntegrity::accuse(const Change& change, std::int64_t step) {

@@ -24,12 +24,17 @@ using probe::ParameterJudge;
 using probe::ParameterViews;
 using probe::StateKind;
 
-// One parameter as Python knows it. Only the parameter itself is kept alive; gradients and states are asked for each time.
+using Numbers = nb::typed<nb::list, int>;
+using Keys = nb::typed<nb::tuple, nb::str, nb::ellipsis>;
+using DTypes = nb::typed<nb::dict, nb::object, int>;
+
+// One parameter as Python knows it. Only the parameter itself is kept alive; gradients and states are asked for each
+// time.
 struct Row {
   nb::object parameter;
-  nb::object strides;  // of a dense layout that is not the contiguous one, or None
-  nb::tuple keys;      // of its state tensors
-  int group = -1;      // not known before its first update
+  nb::object strides;         // of a dense layout that is not the contiguous one, or None
+  nb::tuple keys;             // of its state tensors
+  int group = -1;             // not known before its first update
   PyObject* state = nullptr;  // which dict held its state last; only compared
   probe::View weight_view;    // where its tensors lay last
   probe::View gradient_view;
@@ -39,7 +44,7 @@ struct Row {
 // The judge, and where to look. Not thread-safe; all calls hold the interpreter lock.
 class Parameters {
  public:
-  explicit Parameters(const nb::dict& dtypes) : reader_(dtypes) {}
+  explicit Parameters(const DTypes& dtypes) : reader_(dtypes) {}
 
   int add_layer(const std::string& name) {
     layers_ += 1;
@@ -93,14 +98,14 @@ class Parameters {
     }
   }
 
-  void assign(int parameter, int group, nb::tuple keys) {
+  void assign(int parameter, int group, Keys keys) {
     check(group);
     row(parameter).group = group;
     row(parameter).keys = std::move(keys);
   }
 
-  void before(int optimizer, std::int64_t step, bool fed, nb::handle states, const nb::list& due,
-              const nb::list& compared) {
+  void before(int optimizer, std::int64_t step, bool fed, nb::handle states, const Numbers& due,
+              const Numbers& compared) {
     forget_replaced(optimizer, states, due);
     judge_.begin_update(optimizer);
     each(due, [&](int number, Row& r) {
@@ -114,7 +119,7 @@ class Parameters {
     });
   }
 
-  void after(int optimizer, std::int64_t step, nb::handle states, const nb::list& due, const nb::list& left) {
+  void after(int optimizer, std::int64_t step, nb::handle states, const Numbers& due, const Numbers& left) {
     each(due, [&](int number, Row& r) {
       if (!trains(r)) return;
       const bool unfed = judge_.wants_gradient(number);
@@ -129,7 +134,7 @@ class Parameters {
     scan(step, due, false);
   }
 
-  void scan(std::int64_t step, const nb::list& rows, bool all) {
+  void scan(std::int64_t step, const Numbers& rows, bool all) {
     each(rows, [&](int number, Row& r) {
       const probe::View view = weight_of(r);
       if (view.data == nullptr) return;
@@ -137,7 +142,7 @@ class Parameters {
     });
   }
 
-  std::uint64_t hash(const nb::list& rows) {
+  std::uint64_t hash(const Numbers& rows) {
     std::uint64_t hash = 0;
     each(rows, [&](int, Row& r) {
       const probe::View view = weight_of(r);
@@ -162,7 +167,7 @@ class Parameters {
   bool trains(const Row& r) const { return r.group >= 0 && reader_.requires_grad(r.parameter.ptr()); }
 
   template <class F>
-  void each(const nb::list& numbers, F&& f) {
+  void each(const Numbers& numbers, F&& f) {
     const Py_ssize_t count = PyList_GET_SIZE(numbers.ptr());
     for (Py_ssize_t i = 0; i < count; ++i) {
       const auto number = static_cast<int>(PyLong_AsLong(PyList_GET_ITEM(numbers.ptr(), i)));
@@ -178,7 +183,7 @@ class Parameters {
   }
 
   // A state that was loaded, emptied or made anew is not the one that was left: nothing of it is compared.
-  void forget_replaced(int optimizer, nb::handle states, const nb::list& due) {
+  void forget_replaced(int optimizer, nb::handle states, const Numbers& due) {
     bool replaced = false;
     each(due, [&](int, Row& r) {
       PyObject* const now = state_of(r, states);
@@ -188,8 +193,7 @@ class Parameters {
     if (replaced) judge_.forget_states(optimizer);
   }
 
-  probe::ParameterReading read(Row& r, nb::handle states, bool gradient, bool weight_moments,
-                               bool gradient_moments) {
+  probe::ParameterReading read(Row& r, nb::handle states, bool gradient, bool weight_moments, bool gradient_moments) {
     ParameterViews views;
     views.weight = weight_of(r);
     if (views.weight.data == nullptr || r.group < 0) return {};
@@ -221,12 +225,14 @@ class Parameters {
 }  // namespace
 
 void bind_parameters(nb::module_& module) {
-  nb::class_<Parameters>(module, "Parameters",
-                         "Judges parameters, gradients and optimizer states around updates. Lists hold numbers of parameters.")
-      .def(nb::init<const nb::dict&>(), "dtypes"_a, "torch dtypes and their codes.")
+  nb::class_<Parameters>(
+      module, "Parameters",
+      "Judges parameters, gradients and optimizer states around updates. Lists hold numbers of parameters.")
+      .def(nb::init<const DTypes&>(), "dtypes"_a, "torch dtypes and their codes.")
       .def("add_layer", &Parameters::add_layer, "name"_a, "The number of a new layer, 0 up.")
       .def("add_parameter", &Parameters::add_parameter, "layer"_a, "parameter"_a, "sets_norm"_a, "strides"_a.none(),
-           "The number of a new parameter, of which all is read once. `strides`: those of a dense layout that is not the\n"
+           "The number of a new parameter, of which all is read once. `strides`: those of a dense layout that is not "
+           "the\n"
            "contiguous one, or None.")
       .def("release", &Parameters::release, "Lets go of all parameters; what was judged stays.")
       .def("release_one", &Parameters::release_one, "parameter"_a, "Lets go of one.")
@@ -236,25 +242,32 @@ void bind_parameters(nb::module_& module) {
            "adaptive"_a, "known"_a, "The settings of its next update.")
       .def("assign", &Parameters::assign, "parameter"_a, "group"_a, "keys"_a,
            "The group of a parameter, and the keys of its state tensors.")
-      .def("set_order", [](Parameters& self, const std::vector<int>& order) { self.judge().set_order(order); },
-           "order"_a, "Layers in execution order.")
+      .def(
+          "set_order", [](Parameters& self, const std::vector<int>& order) { self.judge().set_order(order); },
+          "order"_a, "Layers in execution order.")
       .def("before", &Parameters::before, "optimizer"_a, "step"_a, "fed"_a, "states"_a, "due"_a, "compared"_a,
            "Right before an update. `fed`: gradients are there. `compared`: were `due` or `left` in the last update.")
       .def("after", &Parameters::after, "optimizer"_a, "step"_a, "states"_a, "due"_a, "left"_a,
            "Right after it, with the same `due`. `left`: what else is to be compared before the next one.")
       .def("scan", &Parameters::scan, "step"_a, "rows"_a, "all"_a, "Reads the next piece of weights, or all of them.")
       .def("hash", &Parameters::hash, "rows"_a, "Hash of sampled bits of weights.")
-      .def("end_step", [](Parameters& self, std::int64_t step) { return self.judge().end_step(step); }, "step"_a,
-           "All updates of the step are through. True when another look soon would settle something.")
-      .def("take_alarm", [](Parameters& self) { return self.judge().take_alarm(); },
-           "Whether a gradient read since the last call was not finite.")
-      .def("forget_states", [](Parameters& self, int optimizer) { self.judge().forget_states(optimizer); },
-           "optimizer"_a, "Its state was replaced.")
-      .def("reset", [](Parameters& self) { self.judge().reset(); }, "Rolled back: histories begin anew.")
-      .def("scan_passes", [](const Parameters& self) { return self.judge().scan_passes(); },
-           "Whole passes over the parameter that was read least of.")
-      .def("findings", [](const Parameters& self, std::int64_t step) { return self.judge().findings(step); }, "step"_a,
-           "What stands at a step.");
+      .def(
+          "end_step", [](Parameters& self, std::int64_t step) { return self.judge().end_step(step); }, "step"_a,
+          "All updates of the step are through. True when another look soon would settle something.")
+      .def(
+          "take_alarm", [](Parameters& self) { return self.judge().take_alarm(); },
+          "Whether a gradient read since the last call was not finite.")
+      .def(
+          "forget_states", [](Parameters& self, int optimizer) { self.judge().forget_states(optimizer); },
+          "optimizer"_a, "Its state was replaced.")
+      .def(
+          "reset", [](Parameters& self) { self.judge().reset(); }, "Rolled back: histories begin anew.")
+      .def(
+          "scan_passes", [](const Parameters& self) { return self.judge().scan_passes(); },
+          "Whole passes over the parameter that was read least of.")
+      .def(
+          "findings", [](const Parameters& self, std::int64_t step) { return self.judge().findings(step); }, "step"_a,
+          "What stands at a step.");
 }
 
 }  // namespace argus::python

@@ -431,6 +431,79 @@ class Findings:
     @known.setter
     def known(self, arg: Sequence[int], /) -> None: ...
 
+class Parameters:
+    """
+    Judges parameters, gradients and optimizer states around updates. Lists hold numbers of parameters.
+    """
+
+    def __init__(self, dtypes: dict[object, int]) -> None:
+        """torch dtypes and their codes."""
+
+    def add_layer(self, name: str) -> int:
+        """The number of a new layer, 0 up."""
+
+    def add_parameter(self, layer: int, parameter: object, sets_norm: bool, strides: object | None) -> int:
+        """
+        The number of a new parameter, of which all is read once. `strides`: those of a dense layout that is not the
+        contiguous one, or None.
+        """
+
+    def release(self) -> None:
+        """Lets go of all parameters; what was judged stays."""
+
+    def release_one(self, parameter: int) -> None:
+        """Lets go of one."""
+
+    def add_group(self, states: Sequence[tuple[str, int]]) -> int:
+        """
+        The number of a new group of parameters with the same settings. `states`: (name, kind) of up to three.
+        """
+
+    def set_group(self, group: int, lr: float, keep: Sequence[float], gain: Sequence[float], sign: float, l2_decay: float, adaptive: bool, known: bool) -> None:
+        """The settings of its next update."""
+
+    def assign(self, parameter: int, group: int, keys: tuple[str, ...]) -> None:
+        """The group of a parameter, and the keys of its state tensors."""
+
+    def set_order(self, order: Sequence[int]) -> None:
+        """Layers in execution order."""
+
+    def before(self, optimizer: int, step: int, fed: bool, states: object, due: list[int], compared: list[int]) -> None:
+        """
+        Right before an update. `fed`: gradients are there. `compared`: were `due` or `left` in the last update.
+        """
+
+    def after(self, optimizer: int, step: int, states: object, due: list[int], left: list[int]) -> None:
+        """
+        Right after it, with the same `due`. `left`: what else is to be compared before the next one.
+        """
+
+    def scan(self, step: int, rows: list[int], all: bool) -> None:
+        """Reads the next piece of weights, or all of them."""
+
+    def hash(self, rows: list[int]) -> int:
+        """Hash of sampled bits of weights."""
+
+    def end_step(self, step: int) -> bool:
+        """
+        All updates of the step are through. True when another look soon would settle something.
+        """
+
+    def take_alarm(self) -> bool:
+        """Whether a gradient read since the last call was not finite."""
+
+    def forget_states(self, optimizer: int) -> None:
+        """Its state was replaced."""
+
+    def reset(self) -> None:
+        """Rolled back: histories begin anew."""
+
+    def scan_passes(self) -> int:
+        """Whole passes over the parameter that was read least of."""
+
+    def findings(self, step: int) -> Findings:
+        """What stands at a step."""
+
 class Run:
     """
     One run: judged here, at once; recorded by a server or in a home folder, later.

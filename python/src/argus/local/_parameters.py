@@ -105,9 +105,9 @@ class Parameters(Part):
             for name, parameter in module._parameters.items():
                 if parameter is None or id(parameter) in found:
                     continue
-                row = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
-                if row is not None:
-                    found[id(parameter)] = row
+                known = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
+                if known is not None:
+                    found[id(parameter)] = known
         for key, row in self._known.items():
             if key not in found:
                 self._native.release_one(row.number)
@@ -234,7 +234,9 @@ class Parameters(Part):
             family = family_of(optimizer, group.settings, state) if state else STATELESS
             if family is None:
                 family = STATELESS
-                self.context.warn(f"{type(optimizer).__name__}: its state is of no kind that is known, and is not watched")
+                self.context.warn(
+                    f"{type(optimizer).__name__}: its state is of no kind that is known, and is not watched"
+                )
             if family not in group.natives:
                 group.natives[family] = self._native.add_group(list(family.states))
                 group.said = ()
