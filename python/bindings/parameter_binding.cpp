@@ -26,7 +26,7 @@ using probe::StateKind;
 
 using Numbers = nb::typed<nb::list, int>;
 using Keys = nb::typed<nb::tuple, nb::str, nb::ellipsis>;
-using DTypes = nb::typed<nb::dict, nb::object, int>;
+using DTypes = nb::typed<nb::dict, nb::any, int>;
 
 // One parameter as Python knows it. Only the parameter itself is kept alive; gradients and states are asked for each
 // time.

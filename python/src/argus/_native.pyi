@@ -436,7 +436,7 @@ class Parameters:
     Judges parameters, gradients and optimizer states around updates. Lists hold numbers of parameters.
     """
 
-    def __init__(self, dtypes: dict[object, int]) -> None:
+    def __init__(self, dtypes: dict[Any, int]) -> None:
         """torch dtypes and their codes."""
 
     def add_layer(self, name: str) -> int:

@@ -105,9 +105,9 @@ class Parameters(Part):
             for name, parameter in module._parameters.items():
                 if parameter is None or id(parameter) in found:
                     continue
-                known = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
-                if known is not None:
-                    found[id(parameter)] = known
+                added = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
+                if added is not None:
+                    found[id(parameter)] = added
         for key, row in self._known.items():
             if key not in found:
                 self._native.release_one(row.number)
