@@ -8,12 +8,21 @@
 
 namespace argus::client {
 
+/// What is known of the model; travels with the first step that a process takes. 0 and empty: not known.
+struct Architecture {
+  std::int64_t num_layers = 0;
+  std::int64_t hidden_dim = 0;
+  std::int64_t vocab_size = 0;
+  std::string dtype = {};  ///< at most 256 bytes of UTF-8
+};
+
 /// Who the run is: what its registration says, and each of its steps again.
 struct RunIdentity {
   std::string run_id;
   std::string model_type;
   std::string sdk_version;
   std::int64_t total_steps = 0;  ///< 0: unknown
+  Architecture architecture = {};
 };
 
 struct RunEnd {

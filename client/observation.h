@@ -22,6 +22,7 @@ struct Observation {
   engine::Samples samples = {};        ///< each empty or of one common length
   std::span<const SampleId> ids = {};  ///< empty, or of that length; without any array of any length
   std::optional<engine::LocalHealth> local_health = {};
+  HealthDetail health_detail = {};  ///< with local_health
 };
 
 }  // namespace argus::client

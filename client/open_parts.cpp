@@ -66,7 +66,7 @@ Result<std::optional<WorkerParts>> open_parts(const RunOptions& o, const Clock& 
   if (!o.record) return std::optional<WorkerParts>();
   if (o.url.empty() && o.home.empty() && !o.open_transport_for_test)
     return Error{ErrorCode::kInvalid, "home is empty; accepted: a folder, or the url of a server", "home", ""};
-  const RunIdentity identity{o.run_id, o.model_type, o.sdk_version, o.total_steps};
+  const RunIdentity identity{o.run_id, o.model_type, o.sdk_version, o.total_steps, o.architecture};
   CourierOptions courier;
   courier.run_id = o.run_id;
   courier.registration = register_body(identity);

@@ -42,6 +42,13 @@ Status check(const RunOptions& o) {
   if (!is_text(o.sdk_version)) return wrong("sdk_version", "is not at most 256 bytes of UTF-8");
   if (o.total_steps < 0 || o.total_steps > static_cast<std::int64_t>(wire::kExactIntegerMax))
     return wrong("total_steps", "is not within 0 to 2^53");
+  const auto& [num_layers, hidden_dim, vocab_size, dtype] = o.architecture;
+  for (const auto& [name, count] : {std::pair{"num_layers", num_layers}, std::pair{"hidden_dim", hidden_dim},
+                                    std::pair{"vocab_size", vocab_size}}) {
+    if (count < 0 || count > static_cast<std::int64_t>(wire::kExactIntegerMax))
+      return wrong(name, "is not within 0 to 2^53");
+  }
+  if (!is_text(dtype)) return wrong("dtype", "is not at most 256 bytes of UTF-8");
   if (o.spool_bytes_max == 0) return wrong("spool_bytes_max", "is 0; to record nothing, say so");
   return {};
 }
@@ -226,7 +233,10 @@ Result<int> Run::observe(const Observation& o) {
   // recorded, unless none is.
   const bool tells = slot != nullptr || !may_record;
   const std::size_t told = tells ? payload.applied.size() : 0;
-  if (slot != nullptr) slot->head = step;
+  if (slot != nullptr) {
+    slot->head = step;
+    slot->health = o.health_detail;
+  }
   step.samples = payload.samples;
   step.applied = std::span<const engine::Applied>(run.applied).first(told);
   const int before = run.pressure.load(std::memory_order_relaxed);

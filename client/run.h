@@ -32,11 +32,12 @@ struct RunOptions {
   std::string model_type = {};   ///< family hint, at most 256 bytes of UTF-8
   std::string sdk_version = {};  ///< the same bound
   engine::ControlMode mode = engine::ControlMode::kManual;
-  std::int64_t total_steps = 0;  ///< planned length, up to 2^53; 0: unknown
-  std::string url = {};          ///< of the server that keeps the run; empty: the home keeps it
-  std::string key = {};          ///< the server's; never shown
-  std::string home = {};         ///< folder of the embedded store and of what waits for a server
-  bool record = true;            ///< false: judged only
+  std::int64_t total_steps = 0;    ///< planned length, up to 2^53; 0: unknown
+  Architecture architecture = {};  ///< counts up to 2^53
+  std::string url = {};            ///< of the server that keeps the run; empty: the home keeps it
+  std::string key = {};            ///< the server's; never shown
+  std::string home = {};           ///< folder of the embedded store and of what waits for a server
+  bool record = true;              ///< false: judged only
   std::uint64_t spool_bytes_max = std::uint64_t{1} << 30;
   std::size_t queue_slots = 8192;
   std::size_t queue_sample_bytes = std::size_t{16} << 20;

@@ -261,6 +261,9 @@ TEST(Run, OnlyOptionsThatCannotBeMeantAreErrors) {
   EXPECT_EQ(field({.run_id = "r", .model_type = "\xff"}), "model_type");
   EXPECT_EQ(field({.run_id = "r", .sdk_version = std::string(300, 'x')}), "sdk_version");
   EXPECT_EQ(field({.run_id = "r", .total_steps = -1}), "total_steps");
+  EXPECT_EQ(field({.run_id = "r", .architecture = {.hidden_dim = -1}}), "hidden_dim");
+  EXPECT_EQ(field({.run_id = "r", .architecture = {.vocab_size = (std::int64_t{1} << 53) + 1}}), "vocab_size");
+  EXPECT_EQ(field({.run_id = "r", .architecture = {.dtype = "\xff"}}), "dtype");
   EXPECT_EQ(field({.run_id = "r"}), "home");
   EXPECT_EQ(field({.run_id = "r", .record = false}), "none");
 }

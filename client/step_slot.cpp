@@ -94,6 +94,13 @@ void StepPayload::write(StepSlot& slot) const {
 void read_slot(const StepSlot& slot, wire::StepMessage& message) {
   message.clear();
   message.head = slot.head;
+  if (slot.head.local_health) {
+    message.text(wire::Text::kHealthTrend) = kHealthTrendNames[static_cast<std::size_t>(slot.health.trend)];
+    message.text(wire::Text::kHealthScale) = kHealthScaleNames[static_cast<std::size_t>(slot.health.scale)];
+    if (slot.health.last_stable_step >= 0)
+      message.stored[static_cast<std::size_t>(wire::StoredScalar::kLastStableStep)] =
+          static_cast<double>(slot.health.last_stable_step);
+  }
   Reader r(slot.payload);
   for (std::size_t i = 0; i < wire::kSampleArrayCount; ++i) {
     if ((slot.arrays >> i & 1u) == 0) continue;

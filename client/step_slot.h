@@ -44,12 +44,26 @@ struct AppliedReport {
   std::string_view text() const { return {detail.data(), detail_size}; }
 };
 
+/// What the local detector says beside engine::LocalHealth: kept with the step, in words; the engine does not look at
+/// it.
+enum class HealthTrend : std::uint8_t { kUnsaid, kStable, kWorsening, kRecovering };
+enum class HealthScale : std::uint8_t { kUnsaid, kIsolated, kModerate, kWidespread, kSystemic };
+inline constexpr std::array<std::string_view, 4> kHealthTrendNames = {"", "stable", "worsening", "recovering"};
+inline constexpr std::array<std::string_view, 5> kHealthScaleNames = {"", "isolated", "moderate", "widespread",
+                                                                      "systemic"};
+struct HealthDetail {
+  HealthTrend trend = HealthTrend::kUnsaid;
+  HealthScale scale = HealthScale::kUnsaid;
+  std::int64_t last_stable_step = -1;  ///< below 0: not known
+};
+
 enum class SlotKind : std::uint8_t { kStep, kReset };
 
 /// The fixed part. What has a length (reports, arrays, ids) lies behind it in the queue's payload memory.
 struct StepSlot {
   SlotKind kind = SlotKind::kStep;
   engine::Step head{};  ///< its spans are empty
+  HealthDetail health;  ///< speaks only where head.local_health does
   std::uint32_t samples = 0;
   std::uint32_t applied = 0;
   std::uint8_t arrays = 0;  ///< bit i: wire::SampleArray i is there

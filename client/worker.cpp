@@ -94,7 +94,7 @@ void Worker::take_step(const StepSlot& slot) {
   read_slot(slot, message_);
   message_.text(wire::Text::kRunId) = identity_.run_id;
   message_.text(wire::Text::kModelType) = identity_.model_type;
-  if (std::exchange(is_first_step_, false)) message_.text(wire::Text::kSdkVersion) = identity_.sdk_version;
+  if (std::exchange(is_first_step_, false)) introduce();
   const Status covered = position_.cover(slot.head.segment.value_or(0), slot.head.seq.value_or(0));
   if (!covered && !std::exchange(position_fails_, true)) {
     notices_.add(fmt::format("{}; should this process die, a later one of the same run may repeat its numbers",
@@ -108,6 +108,18 @@ void Worker::take_step(const StepSlot& slot) {
   }
   taken_.fetch_add(1, std::memory_order_relaxed);
   if (packer_.steps() >= kPackStepsMax) hand_over(true);
+}
+
+void Worker::introduce() {
+  using wire::StoredScalar;
+  const Architecture& a = identity_.architecture;
+  message_.text(wire::Text::kSdkVersion) = identity_.sdk_version;
+  message_.text(wire::Text::kDtype) = a.dtype;
+  for (const auto& [place, count] :
+       {std::pair{StoredScalar::kNumLayers, a.num_layers}, std::pair{StoredScalar::kHiddenDim, a.hidden_dim},
+        std::pair{StoredScalar::kVocabSize, a.vocab_size}}) {
+    if (count > 0) message_.stored[static_cast<std::size_t>(place)] = static_cast<double>(count);
+  }
 }
 
 void Worker::hand_over(bool is_forced) {

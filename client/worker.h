@@ -86,6 +86,7 @@ class Worker {
   void collect();
   void take(const StepSlot& slot);
   void take_step(const StepSlot& slot);
+  void introduce();
   void hand_over(bool is_forced);
   void append(const SpoolRecord& record, std::string_view body);
   void answer(const Requests& asked);

@@ -19,7 +19,7 @@
 namespace argus::engine {
 
 /// Version of the method: changes whenever any decision could.
-inline constexpr std::string_view kEngineVersion = "0.1.1";
+inline constexpr std::string_view kEngineVersion = "0.1.2";
 
 /// Watches one run. Pure and deterministic: same steps, same decisions, bit for bit, on every compiler.
 ///

@@ -4,14 +4,15 @@
 
 namespace argus::engine {
 namespace {
-constexpr double kProgress = 5.0;    // noise units of fall that count as progress: what noise alone does not reach
-constexpr int kRising = 8;           // observations a draw-up must last to be worth a watch
-constexpr int kRisingMax = 40;       // ... after which it is no news
-constexpr double kMaterial = 0.1;    // share of the progress given back that matters
-constexpr double kWideMargin = 5.0;  // times all progress: lost by so much, the loss alone is critical
-constexpr double kBuilding = 0.5;    // severity from which evidence counts as building up
-constexpr double kLrJump = 1.3;      // log2 above an LR record that stood
-constexpr int kHysteresis = 8;       // observations of watch on leaving an alarm
+constexpr double kProgress = 5.0;         // noise units of fall that count as progress: what noise alone does not reach
+constexpr int kRising = 8;                // observations a draw-up must last to be worth a watch
+constexpr int kRisingMax = 40;            // ... after which it is no news
+constexpr double kMaterial = 0.1;         // share of the progress given back that matters
+constexpr double kWideMargin = 5.0;       // times all progress: lost by so much, the loss alone is critical
+constexpr double kBuilding = 0.5;         // severity from which evidence counts as building up
+constexpr double kLrJump = 1.3;           // log2 above an LR record that stood
+constexpr std::int64_t kLocalNews = 200;  // steps a local finding is news; later it is the run's normal
+constexpr int kHysteresis = 8;            // observations of watch on leaving an alarm
 constexpr int kCalm = 12;  // observations without worsening by a noise unit after which an alarm becomes a watch
 
 /// What drives the loss is itself far outside: norms or updates where they are reported, else the loss by a wide
@@ -21,6 +22,15 @@ bool driven(const View& v) {
   const double drive =
       std::max({t.gradient.novelty().evidence(), t.update.novelty().evidence(), t.weights.motion_evidence()});
   return drive >= 0.5 * constants::kConfirm || t.update.excess() > 1.0 || t.loss.given_back() > kWideMargin;
+}
+
+/// The detector in the training process has lately found something. Its word alone is a watch, for it sees the model
+/// and not the harm; and an alarm out of a watch needs no second observation (`observe`), which is all that a wrong
+/// word can hasten.
+bool local_news(const Step& step) {
+  if (!step.local_health || step.local_health->worst_level == HealthLevel::kOk) return false;
+  const std::int64_t age = step.step - step.local_health->first_seen_step;
+  return age >= 0 && age <= kLocalNews;
 }
 
 double of(const FusionInput& in, SignalKind k) { return in.severity[static_cast<std::size_t>(k)]; }
@@ -41,7 +51,7 @@ int Fusion::instantaneous(const View& v, const FusionInput& in, double hard) con
   const bool rising = (lately(loss.fast().over()) || lately(loss.slow().over())) && loss.given_back() > kMaterial &&
                       loss.slow().progress() > kProgress;
   return soft > 0 || of(in, SignalKind::kGradientExplosion) >= 1.0 || rising || hard > 0.65 || v.t.dead.broken_norm() ||
-                 v.t.dead.skipped_recently() > 4.0
+                 v.t.dead.skipped_recently() > 4.0 || local_news(v.step)
              ? 1
              : 0;
 }

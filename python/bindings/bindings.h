@@ -36,6 +36,8 @@ struct WatchedRun {
   std::vector<client::SampleId> ids;  // of the newest step; kept for its memory
 };
 
+void bind_activations(nanobind::module_& module);
+void bind_attention(nanobind::module_& module);
 void bind_decision(nanobind::module_& module);
 void bind_engine(nanobind::module_& module);
 void bind_findings(nanobind::module_& module);

@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -67,9 +68,38 @@ SampleId id_of(PyObject* item) {
   throw nb::value_error("sample_ids: integers or texts");
 }
 
+using HealthDict = std::optional<nb::typed<nb::dict, std::string, nb::object>>;
+
+constexpr std::array<std::string_view, 3> kHealthLevelNames = {"ok", "warn", "critical"};
+
+/// The place of a word among those of a member of local_health.
+template <class Names>
+std::size_t place_of(const nb::dict& health, const char* member, const Names& names) {
+  const auto word = nb::cast<std::string>(health[member]);
+  const auto at = std::find(names.begin(), names.end(), word);
+  if (at == names.end()) throw nb::value_error(("local_health: no " + std::string(member) + " '" + word + "'").c_str());
+  return static_cast<std::size_t>(at - names.begin());
+}
+
+void read_health(const nb::dict& health, client::Observation& o) {
+  try {
+    engine::LocalHealth& h = o.local_health.emplace();
+    h.worst_level = static_cast<engine::HealthLevel>(place_of(health, "worst_level", kHealthLevelNames));
+    h.affected_fraction = nb::cast<double>(health["affected_fraction"]);
+    h.first_seen_step = nb::cast<std::int64_t>(health["first_seen_step"]);
+    o.health_detail.trend = static_cast<client::HealthTrend>(place_of(health, "trend", client::kHealthTrendNames));
+    o.health_detail.scale = static_cast<client::HealthScale>(place_of(health, "scale", client::kHealthScaleNames));
+    if (const nb::object last = health["last_stable_step"]; !last.is_none())
+      o.health_detail.last_stable_step = nb::cast<std::int64_t>(last);
+  } catch (const nb::cast_error&) {
+    throw nb::value_error("local_health: a member is not of its kind");
+  }
+}
+
 int observe(WatchedRun& self, std::int64_t step, std::uint32_t flags, const ScalarList& scalars,
             const SampleArray& losses, const SampleArray& confidences, const SampleArray& margins,
-            const SampleArray& entropies, const SampleArray& correct, const IdList& sample_ids) {
+            const SampleArray& entropies, const SampleArray& correct, const IdList& sample_ids,
+            const HealthDict& local_health) {
   client::Observation o;
   o.step = step;
   o.step_skipped = (flags & kStepSkipped) != 0;
@@ -78,6 +108,7 @@ int observe(WatchedRun& self, std::int64_t step, std::uint32_t flags, const Scal
   o.nan_detected = (flags & kNanDetected) != 0;
   o.scalars = read_scalars(scalars);
   o.samples = read_samples(losses, confidences, margins, entropies, correct);
+  if (local_health.has_value()) read_health(*local_health, o);
   self.ids.clear();
   if (sample_ids.has_value()) {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(sample_ids->ptr()); ++i)
@@ -142,7 +173,8 @@ CounterDict counters(const WatchedRun& self) {
 
 void open_run(WatchedRun* self, std::string run_id, std::string model_type, std::string sdk_version, bool automatic,
               std::int64_t total_steps, std::string url, std::string key, std::string home, bool record,
-              std::uint64_t spool_bytes_max) {
+              std::uint64_t spool_bytes_max, std::int64_t num_layers, std::int64_t hidden_dim, std::int64_t vocab_size,
+              std::string dtype) {
   client::RunOptions options;
   options.run_id = std::move(run_id);
   options.model_type = std::move(model_type);
@@ -154,6 +186,7 @@ void open_run(WatchedRun* self, std::string run_id, std::string model_type, std:
   options.home = std::move(home);
   options.record = record;
   options.spool_bytes_max = spool_bytes_max;
+  options.architecture = {num_layers, hidden_dim, vocab_size, std::move(dtype)};
   std::optional<Result<std::unique_ptr<Run>>> run;
   {
     const nb::gil_scoped_release released;
@@ -183,6 +216,7 @@ bool close(WatchedRun& self, double wait_s) {
 void bind_observing(nb::class_<WatchedRun>& run) {
   run.def("observe", &observe, "step"_a, "flags"_a, "scalars"_a, "losses"_a = nb::none(), "confidences"_a = nb::none(),
           "margins"_a = nb::none(), "entropies"_a = nb::none(), "correct"_a = nb::none(), "sample_ids"_a = nb::none(),
+          "local_health"_a = nb::none(),
           "Judges one step at once and hands it over to be recorded; returns the harm pressure, 0 to 3.\n\n"
           "Args:\n"
           "    step: Optimizer step, 0 to 2**53. Below the last one: a new segment begins.\n"
@@ -191,9 +225,11 @@ void bind_observing(nb::class_<WatchedRun>& run) {
           "        field is taken for not measured, and counted.\n"
           "    losses: Per-sample arrays of float64, this one and the following: all that are given of one length,\n"
           "        at most 65536. Above 1024 every n-th is judged and recorded, see `sample_stride`.\n"
-          "    sample_ids: Integers of 64 bits or texts of at most 256 bytes, of that length.\n\n"
+          "    sample_ids: Integers of 64 bits or texts of at most 256 bytes, of that length.\n"
+          "    local_health: What the local detector says: worst_level, trend, scale, affected_fraction,\n"
+          "        first_seen_step, and last_stable_step or None; all of them.\n\n"
           "Raises:\n"
-          "    ValueError: A count, length, id or step number out of range. Nothing was observed.")
+          "    ValueError: A count, length, id, word or step number out of range. Nothing was observed.")
       .def("report", &report, "id"_a, "kind"_a, "step"_a, "ok"_a, "detail"_a = "",
            "What was done about a recommendation: told with the next observation to the engine here and to the\n"
            "record.\n\n"
@@ -244,24 +280,27 @@ void bind_run(nb::module_& module) {
       "One run: judged here, at once; recorded by a server or in a home folder, later.\n\n"
       "`observe`, `report`, `reset` and `decision` belong to one thread at a time; the rest may be called from any.\n"
       "In a forked child a run of the parent does nothing. A scalar step costs a few microseconds.");
-  run.def("__init__", &open_run, nb::kw_only(), "run_id"_a, "model_type"_a = "other", "sdk_version"_a = "",
-          "auto"_a = false, "total_steps"_a = 0, "url"_a = "", "key"_a = "", "home"_a = "", "record"_a = true,
-          "spool_bytes_max"_a = std::uint64_t{1} << 30,
-          "Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by\n"
-          "`take_notices`.\n\n"
-          "Args:\n"
-          "    run_id: 1 to 128 characters of [A-Za-z0-9._:-].\n"
-          "    model_type: Family hint, as for Engine.\n"
-          "    sdk_version: Told to the record.\n"
-          "    auto: Decisions carry what is to be done.\n"
-          "    total_steps: Planned length, 0 when unknown.\n"
-          "    url: The server that keeps the run; empty: the home does.\n"
-          "    key: The server's.\n"
-          "    home: Folder of the embedded store, and of what waits for a server.\n"
-          "    record: False: judge only.\n"
-          "    spool_bytes_max: Bound of what waits on disk.\n\n"
-          "Raises:\n"
-          "    argus.ArgusError: An argument that cannot be meant.");
+  run.def(
+      "__init__", &open_run, nb::kw_only(), "run_id"_a, "model_type"_a = "other", "sdk_version"_a = "",
+      "auto"_a = false, "total_steps"_a = 0, "url"_a = "", "key"_a = "", "home"_a = "", "record"_a = true,
+      "spool_bytes_max"_a = std::uint64_t{1} << 30, "num_layers"_a = 0, "hidden_dim"_a = 0, "vocab_size"_a = 0,
+      "dtype"_a = "",
+      "Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by\n"
+      "`take_notices`.\n\n"
+      "Args:\n"
+      "    run_id: 1 to 128 characters of [A-Za-z0-9._:-].\n"
+      "    model_type: Family hint, as for Engine.\n"
+      "    sdk_version: Told to the record.\n"
+      "    auto: Decisions carry what is to be done.\n"
+      "    total_steps: Planned length, 0 when unknown.\n"
+      "    url: The server that keeps the run; empty: the home does.\n"
+      "    key: The server's.\n"
+      "    home: Folder of the embedded store, and of what waits for a server.\n"
+      "    record: False: judge only.\n"
+      "    spool_bytes_max: Bound of what waits on disk.\n"
+      "    num_layers, hidden_dim, vocab_size, dtype: Of the model, told with its first step; 0 and empty: unknown.\n\n"
+      "Raises:\n"
+      "    argus.ArgusError: An argument that cannot be meant.");
   bind_observing(run);
   bind_recording(run);
 }

@@ -24,6 +24,18 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["ARGUS_HOME"] = before
 
 
+@pytest.fixture(autouse=True)
+def runs_end_with_their_test() -> Iterator[None]:
+    """A watch that a test leaves open would end, and may say so, whenever it is collected: in the middle of another test."""
+    from argus import _endings
+
+    before = _endings.open_runs()
+    yield
+    for run in _endings.open_runs():
+        if not any(run is each for each in before):
+            run.end("STOPPED", "", 0.0)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked slow compile a model: without a C++ compiler they are skipped."""
     import shutil

@@ -28,6 +28,7 @@ from torch import Tensor  # noqa: E402
 import argus  # noqa: E402
 from argus import _native  # noqa: E402
 from argus._analytics import Analytics  # noqa: E402
+from argus._discover import discover  # noqa: E402
 
 STEPS = 40
 BATCH = 8
@@ -280,3 +281,22 @@ def test_the_check_finds_what_it_looks_for() -> None:
         check_fields(of_one[1])
     with pytest.raises(AssertionError):
         check_values(of_one[2], set())
+
+
+@pytest.mark.usefixtures("private_environment")
+def test_the_architecture_that_was_found_is_told_once_with_the_first_step() -> None:
+    model = families.LanguageModel()
+    optimizer = torch.optim.Adam(model.parameters())
+    with recording() as sent:
+        for _ in range(2):  # a later process of the run tells it again, once
+            with argus.watch(model, optimizer, url=sent.url, run_id="architecture", quiet=True) as watch:
+                for _ in range(5):
+                    watch.step(1.0, batch_size=4)
+        sent.wait_for("POST /v2/complete")
+        steps = sent.of("POST /v2/detect")
+    found = discover(model)
+    told = {"num_layers": found.num_layers, "hidden_dim": found.hidden_dim, "vocab_size": found.vocab_size}
+    assert None not in told.values()
+    expected = [{"batch_size": 4} | (told | {"dtype": "float32"} if i % 5 == 0 else {}) for i in range(10)]
+    assert [step["batch_meta"] for step in steps] == expected
+    check_fields(sent)

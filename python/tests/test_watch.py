@@ -150,6 +150,28 @@ def test_clip_helper_gives_the_norm_before_clipping_and_torchs_own_result() -> N
     assert math.hypot(*thirds) == pytest.approx(float(norm), rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", [float, lambda norm: norm])
+def test_a_norm_before_clipping_may_be_given_by_whoever_clipped(kind: Callable[[Any], Any]) -> None:
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = argus.watch(model, optimizer, record=False, quiet=True)
+    for step in range(3):
+        optimizer.zero_grad()
+        loss_of(model, step).backward()
+        before = [p.grad.clone() for p in model.parameters()]
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+        optimizer.step()
+        watch.step(1.0, norm_before_clipping=kind(norm))
+        assert watch.norm_source == "before_clipping"
+        assert last(watch, "grad_norm") == pytest.approx(float(flat(before).norm()), rel=1e-5)
+        assert last(watch, "grad_norm_early") == pytest.approx(float(flat(before[:2]).norm()), rel=1e-3)
+    for bad in (-1.0, "x", torch.tensor([]), torch.tensor(1.0, device="meta")):
+        watch.step(1.0, norm_before_clipping=bad)
+        assert watch.norm_source != "before_clipping"
+    assert watch.rejected == 4
+    assert watch.watching
+
+
 def test_clip_helper_raises_what_torch_raises() -> None:
     model = make()
     watch = argus.watch(model, torch.optim.SGD(model.parameters(), lr=0.1))

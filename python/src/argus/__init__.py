@@ -13,6 +13,8 @@
 Importing this package imports neither torch nor numpy.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from argus._checkpoint_files import CheckpointInfo
 from argus._checkpoint_tree import CheckpointError
 from argus._errors import (
@@ -42,6 +44,9 @@ from argus._open import watch
 from argus._samples import PerSample, per_sample
 from argus._watch import Watch
 
+if TYPE_CHECKING:
+    from argus.local import LocalDetector
+
 __all__ = [
     "ENGINE_VERSION",
     "Anchor",
@@ -54,6 +59,7 @@ __all__ = [
     "FilteredSampler",
     "History",
     "InvalidError",
+    "LocalDetector",
     "MalformedError",
     "Note",
     "PerSample",
@@ -69,3 +75,11 @@ __all__ = [
     "per_sample",
     "watch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LocalDetector":  # on demand: it imports torch
+        from argus.local import LocalDetector
+
+        return LocalDetector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,10 +7,11 @@ Every number below is a bound on what AUTO may do to a run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from argus._endings import describe
 from argus._errors import TrainingPaused, UsageError
 from argus._filter import SampleFilter
 from argus._native import Decision, Recommendation
@@ -35,6 +36,9 @@ GIVE_BACK = math.sqrt(2.0)
 #: Calm observations after which a quarter of the samples left out is let in again, and between two quarters; those named once more stay out.
 CALM_FILTER_FIRST = 1000
 CALM_FILTER_BETWEEN = 250
+
+#: Kinds of failures inside that are said, once each.
+_FAILURES_SAID_MAX = 16
 
 
 class Anchor(Protocol):
@@ -152,6 +156,7 @@ class Actions:
         self._audit = audit
         self.left_out = SampleFilter()
         self.errors = 0
+        self._said: set[str] = set()
         # Once each: ids rise within a run, so the newest planned says which have been.
         self._planned_id = 0
         self._decided_step: int | None = None
@@ -203,7 +208,7 @@ class Actions:
             if command:
                 return self._as_it_is(0, command, "asked for by a person")
             if decision is not None and self._auto:
-                return self._plan(decision, step, named or ())
+                return self._plan(decision, step, [each for each in named or () if isinstance(each, Hashable)])
         except Exception as error:  # nothing may reach the training loop
             self._fail(error)
         return None
@@ -219,7 +224,10 @@ class Actions:
 
     def _fail(self, error: Exception) -> None:
         self.errors += 1
-        self._audit(f"AUTO failed: {type(error).__name__}: {error}; training goes on")
+        text = f"AUTO failed: {describe(error)}; training goes on"
+        if text not in self._said and len(self._said) < _FAILURES_SAID_MAX:
+            self._said.add(text)
+            self._audit(text)
 
     def close(self) -> None:
         """Takes the learning-rate hooks off and says what was still in force. Safe to call twice."""

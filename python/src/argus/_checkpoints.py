@@ -121,7 +121,8 @@ class Checkpoints:
         self._said: set[str] = set()
         self._seen = 0
         self._calm_run = 0
-        self._lock = threading.Lock()  # of the fields below, never held while files are touched
+        # Of the fields below, never held while files are touched. SIGTERM's handler may come while the training thread holds it.
+        self._lock = threading.RLock()
         self._arenas = [Arena(), Arena()]
         self._in_use: set[int] = set()
         self._candidates: list[_Candidate] = []

@@ -25,22 +25,41 @@ class Endable(Protocol):
 
 
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
+_ending: list[threading.Thread] = []
 _owner = 0
 _installed = False
 _uncaught: BaseException | None = None
 
 
-def enroll(run: Endable) -> None:
-    """The run is completed at exit unless `dismiss` comes first."""
+def enroll(run: Endable, *, keeps: bool) -> None:
+    """The run is completed at exit unless `dismiss` comes first.
+
+    Args:
+        keeps: Whether there is anything to complete: without, neither exits nor signals are looked at on its account.
+    """
     global _owner
     _owner = os.getpid()
-    _install()
+    if keeps:
+        _install()
     _open.add(run)
 
 
 def dismiss(run: Endable) -> None:
     """The run is complete."""
     _open.discard(run)
+
+
+def open_runs() -> list[Any]:
+    """The runs that are enrolled and not complete."""
+    return list(_open)
+
+
+def end_aside(run: Endable, status: str, error: str) -> None:
+    """Completes a run that nobody refers to any more on a thread of its own; the end of the program waits for it."""
+    _ending[:] = [thread for thread in _ending if thread.is_alive()]
+    thread = threading.Thread(target=run.end, args=(status, error, EXIT_WAIT_S), name="argus-ending", daemon=True)
+    thread.start()
+    _ending.append(thread)
 
 
 def describe(error: BaseException) -> str:
@@ -65,6 +84,8 @@ def _end_all(status: str, error: str, wait_s: float) -> None:
     for run in list(_open):
         _open.discard(run)
         run.end(status, error, wait_s)
+    for thread in _ending:
+        thread.join(wait_s)
 
 
 def _install() -> None:
@@ -75,6 +96,16 @@ def _install() -> None:
     atexit.register(_at_exit)
     _chain_excepthook()
     _chain_sigterm()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    """A forked child has no runs, and dies of SIGTERM as if this module were not there: at once, also inside a call into C."""
+    _open.clear()
+    _ending.clear()
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _at_exit() -> None:
@@ -98,10 +129,12 @@ def _chain_sigterm() -> None:
         return
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return
+    signal.signal(signal.SIGTERM, _on_sigterm)
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    try:
         _end_all("STOPPED", "SIGTERM", SIGTERM_WAIT_S)
+    finally:
         os.kill(os.getpid(), number)
-
-    signal.signal(signal.SIGTERM, handler)

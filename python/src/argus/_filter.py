@@ -27,6 +27,12 @@ class SampleFilter:
     def __contains__(self, sample_id: object) -> bool:
         return sample_id in self._excluded
 
+    def _has(self, sample_id: Any) -> bool:
+        try:
+            return sample_id in self._excluded
+        except TypeError:  # a list, say: nothing that can be compared was ever left out
+            return False
+
     def add(self, ids: Iterable[Any]) -> list[Any]:
         """Leaves these out from now on, as far as there is room; returns those that are new."""
         new: list[Any] = []
@@ -60,13 +66,14 @@ class SampleFilter:
         ids = batch_ids.tolist() if hasattr(batch_ids, "tolist") else list(batch_ids)
         if not self._excluded:
             return [True] * len(ids)
-        kept = [each not in self._excluded for each in ids]
+        kept = [not self._has(each) for each in ids]
         return kept if any(kept) else [True] * len(ids)
 
     def _keep_tensor(self, ids: Any) -> Any:
         import torch
 
-        excluded = [each for each in self._excluded if isinstance(each, int)]
+        # What an integer of 64 bits cannot hold is in no tensor.
+        excluded = [each for each in self._excluded if isinstance(each, int) and -(1 << 63) <= each < 1 << 63]
         if not excluded:
             return torch.ones_like(ids, dtype=torch.bool)
         table = self._on_device.get(ids.device)

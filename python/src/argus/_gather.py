@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from argus import _shards
+from argus import _hooks, _shards
 from argus._unit import Reading, Unit, local, quotas
 
 
@@ -75,6 +75,7 @@ class Gather:
         self._spread = False
         self._looks_for_scaler = 3 if scaler is None else 0
         self._handles: list[Any] = []
+        self._is_closed = False
         self._rates: dict[int, Any] = {}
         self._stepped: set[int] = set()
         self.steps_without_optimizer = 0
@@ -83,10 +84,10 @@ class Gather:
             self._handles.append(optimizer.register_step_post_hook(self._post_hook(i)))
 
     def close(self) -> None:
-        """Takes the hooks off again."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        """Takes the hooks off again; from now on they do nothing. Safe to call inside one of them."""
+        handles, self._handles = self._handles, []
+        self._is_closed = True
+        _hooks.remove(handles)
 
     # What the hooks do. They must never let an exception through: they run inside optimizer.step().
 
@@ -109,7 +110,7 @@ class Gather:
         return hook
 
     def _before(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
+        if self._is_closed or torch.compiler.is_compiling():
             return
         if self._looks_for_scaler > 0:
             self._looks_for_scaler -= 1
@@ -137,7 +138,7 @@ class Gather:
                 unit.note_weights()
 
     def _after(self, which: int) -> None:
-        if torch.compiler.is_compiling():
+        if self._is_closed or torch.compiler.is_compiling():
             return
         self._stepped.add(which)
         if not self._measure:
@@ -323,14 +324,19 @@ def _number(value: Any) -> float:
 
 
 def _calling_scaler() -> Any:
-    """The GradScaler whose `step` is calling the optimizer, if any: found on the call stack, so that torch stays as it is."""
+    """The GradScaler whose `step` is calling the optimizer, if any: found on the call stack, so that torch stays as it is.
+
+    Only frames of a scaler's own module are looked into: reading a frame's locals keeps all of them alive until it is left, and
+    those of a training loop are batches and activations.
+    """
     import sys
 
     frame = sys._getframe(2)
     for _ in range(12):
-        owner = frame.f_locals.get("self")
-        if owner is not None and hasattr(owner, "_scale") and type(owner).__name__.endswith("GradScaler"):
-            return owner
+        if str(frame.f_globals.get("__name__")).endswith("grad_scaler"):
+            owner = frame.f_locals.get("self")
+            if hasattr(owner, "_scale") and type(owner).__name__.endswith("GradScaler"):
+                return owner
         if frame.f_back is None:
             break
         frame = frame.f_back

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from argus import _hooks
+
 #: The factor is never below this: what is asked for beyond it is refused, and the rate stays that of the schedule times this.
 FLOOR = 1e-3
 
@@ -93,11 +95,11 @@ class LearningRateScale:
 
     def close(self) -> None:
         """Takes the hooks off; the optimizers go on with the rates of their schedulers."""
+        self._factor = 1.0  # at which the hooks do nothing, where they cannot be taken off at once
         for which in range(len(self._optimizers)):
             self._put_back(which)
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        handles, self._handles = self._handles, []
+        _hooks.remove(handles)
 
     # What the hooks do. They must never let an exception through: they run inside optimizer.step().
 

@@ -4,13 +4,91 @@ The native half of argus: the engine, its decisions and the history of a watched
 
 from collections.abc import Sequence
 import enum
-from typing import Annotated, Final, overload
+from typing import Annotated, Any, Final, overload
 
 import numpy
 from numpy.typing import NDArray
 
 
-ENGINE_VERSION: str = '0.1.1'
+ENGINE_VERSION: str = '0.1.2'
+
+class ActivationJudge:
+    """
+    Dead units, saturation and collapsing representations, judged from samples of activations in memory.
+
+    Reads tensors through raw pointers: the caller answers for pointer, dtype, shape and stride being those of one
+    living tensor on the CPU. A few microseconds a visit. Not thread-safe.
+    """
+
+    def __init__(self) -> None: ...
+
+    def add_site(self, layer: str, chain: Sequence[str], is_output: bool) -> int:
+        """The number of a new site; sites are added in order of execution."""
+
+    def visit(self, site: int, step: int, pointer: int, dtype: int, shape: tuple, stride: tuple, unit_axis: int) -> int:
+        """
+        Reads and judges one tensor; 0: calm, 1: calibrating, 2: suspected, come again soon.
+        """
+
+    def visit_copied(self, site: int, step: int, pointer: int, shape: tuple, stride: tuple, unit_axis: int) -> int:
+        """
+        The same for float32 values gathered at `offsets` of a tensor of this shape and stride.
+        """
+
+    def offsets(self, shape: tuple, stride: tuple, unit_axis: int) -> bytes:
+        """
+        Offsets in elements of what `visit` would read, int64 as bytes; empty when it would read nothing.
+        """
+
+    def findings(self) -> Findings:
+        """What stands now."""
+
+    def reset(self) -> None:
+        """Forgets all histories, keeps the sites."""
+
+class AttentionJudge:
+    """
+    Judges the heads of all attention layers from their scans. Not thread-safe.
+    """
+
+    def __init__(self) -> None: ...
+
+    def add(self, layer: str, chain: Sequence[str]) -> int:
+        """
+        A layer by its qualified name and the layers that make its queries and keys; the number to observe it by.
+        """
+
+    def observe(self, at: int, step: int, entropy: Sequence[float], spread: Sequence[float]) -> int:
+        """
+        One scan, a value a head: entropy over the keys as a share of its maximum, and standard deviation of the
+        logits in nats. Steps after which the next scan is wanted; 0: whenever it suits.
+        """
+
+    def findings(self) -> Findings: ...
+
+    def reset(self) -> None:
+        """Forgets the histories, not the layers."""
+
+def read_attention(sizes: Sequence[int], query: tuple[int, int, Sequence[int]], key: tuple[int, int, Sequence[int]] | None = None, mask: tuple[int, int, Sequence[int]] | None = None, causal_first: int = -1, causal_step: int = 0, scale: float = 1.0) -> list[float]:
+    """
+    Entropy over keys (share of its maximum) of each head, then the spread of its logits (nats), from a few rows.
+
+    Args:
+        sizes: sequences, heads, rows (at most 8), keys, width of a head, key heads.
+        query: (address, dtype code, strides in elements) of (sequences, heads, rows, width); of the logits
+            (sequences, heads, rows, keys) where `key` is None.
+        key: The same of (sequences, key heads, keys, width).
+        mask: The same of (sequences, heads, rows, keys), added to the logits; dtype -1: boolean, True may be seen.
+        causal_first: Last key the first row may see, -1: not causal; causal_step: how many more each row may.
+
+    The caller keeps the memory alive and readable.
+    """
+
+def all_finite(address: int, dtype: int, count: int, stride: int) -> bool:
+    """
+    True when none of `count` values, `stride` elements apart from `address` on, is infinite or NaN.
+    The caller keeps the memory alive and readable.
+    """
 
 class Signal:
     """One active signal of a decision: evidence, not a diagnosis."""
@@ -512,7 +590,7 @@ class Run:
     In a forked child a run of the parent does nothing. A scalar step costs a few microseconds.
     """
 
-    def __init__(self, *, run_id: str, model_type: str = 'other', sdk_version: str = '', auto: bool = False, total_steps: int = 0, url: str = '', key: str = '', home: str = '', record: bool = True, spool_bytes_max: int = 1073741824) -> None:
+    def __init__(self, *, run_id: str, model_type: str = 'other', sdk_version: str = '', auto: bool = False, total_steps: int = 0, url: str = '', key: str = '', home: str = '', record: bool = True, spool_bytes_max: int = 1073741824, num_layers: int = 0, hidden_dim: int = 0, vocab_size: int = 0, dtype: str = '') -> None:
         """
         Begins to watch, or goes on with, the run of that id. Waits for no network: what is missing is told by
         `take_notices`.
@@ -528,12 +606,13 @@ class Run:
             home: Folder of the embedded store, and of what waits for a server.
             record: False: judge only.
             spool_bytes_max: Bound of what waits on disk.
+            num_layers, hidden_dim, vocab_size, dtype: Of the model, told with its first step; 0 and empty: unknown.
 
         Raises:
             argus.ArgusError: An argument that cannot be meant.
         """
 
-    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None) -> int:
+    def observe(self, step: int, flags: int, scalars: list[float | None], losses: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, confidences: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, margins: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, entropies: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, correct: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, sample_ids: list[int | str] | None = None, local_health: dict[str, object] | None = None) -> int:
         """
         Judges one step at once and hands it over to be recorded; returns the harm pressure, 0 to 3.
 
@@ -545,9 +624,11 @@ class Run:
             losses: Per-sample arrays of float64, this one and the following: all that are given of one length,
                 at most 65536. Above 1024 every n-th is judged and recorded, see `sample_stride`.
             sample_ids: Integers of 64 bits or texts of at most 256 bytes, of that length.
+            local_health: What the local detector says: worst_level, trend, scale, affected_fraction,
+                first_seen_step, and last_stable_step or None; all of them.
 
         Raises:
-            ValueError: A count, length, id or step number out of range. Nothing was observed.
+            ValueError: A count, length, id, word or step number out of range. Nothing was observed.
         """
 
     def report(self, id: int, kind: str, step: int, ok: bool, detail: str = '') -> None:

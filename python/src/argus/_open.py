@@ -13,6 +13,7 @@ from argus._analytics import Analytics
 from argus._errors import ArgusError, UsageError
 from argus._native import Decision, Run
 from argus._options import Options
+from argus._report import say
 from argus._watch import Watch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from argus._checkpoints import Checkpoints
+    from argus._discover import Architecture
     from argus._ranks import Ranks
 
 
@@ -47,12 +49,13 @@ def watch(
     on_pause: Callable[[str], object] | str | None = None,
     history_steps: int | None = None,
     analytics: bool | None = None,
+    local: bool | None = None,
 ) -> Watch:
     """Watches a training run. Decisions are made in this process; the run is kept in the home folder, or by a server.
 
     Every argument but the objects may come from the environment instead: ARGUS_URL, ARGUS_API_KEY, ARGUS_RUN_ID, ARGUS_MODE,
     ARGUS_CHECKPOINT_DIR, ARGUS_TOTAL_STEPS, ARGUS_HOME, ARGUS_RECORD, ARGUS_MODEL_TYPE, ARGUS_QUIET, ARGUS_ON_PAUSE (raise),
-    ARGUS_HISTORY_STEPS, ARGUS_ANALYTICS.
+    ARGUS_HISTORY_STEPS, ARGUS_ANALYTICS, ARGUS_LOCAL.
 
     Args:
         model: The model that trains. Gives the depth order of its parameters; without it the optimizer's order is used.
@@ -79,6 +82,8 @@ def watch(
         on_pause: What a PAUSE does: "raise" raises `TrainingPaused` from `step`; a function is called with the reason.
         history_steps: Steps `Watch.history` keeps, about 260 bytes each; default 100,000.
         analytics: True sends the second stream (`argus explain-telemetry` lists its fields) to the same place.
+        local: True looks inside the model too, with an `argus.LocalDetector`; what it finds travels with the steps as a summary
+            (`local_health`), and is in `Watch.local` in full.
 
     Raises:
         UsageError: An argument is of a kind that cannot be meant. Only here, never from a call inside the loop.
@@ -97,9 +102,13 @@ def watch(
             "url": url, "key": key, "run_id": run_id, "mode": mode, "checkpoint_dir": checkpoint_dir,
             "total_steps": total_steps, "home": home, "record": record, "model_type": model_type, "quiet": quiet,
             "on_change": on_change, "on_pause": on_pause, "history_steps": history_steps, "analytics": analytics,
+            "local": local,
         }
     )  # fmt: skip
     optimizers = _checked_optimizers(model, optimizer)
+    if options.local and model is None:
+        raise UsageError("local: needs the model; accepted is argus.watch(model, optimizer, local=True)", field="model")
+    _end_earlier(optimizers)
     team_ranks = _discover_ranks(model)
     if team_ranks is not None:
         options = replace(options, run_id=team_ranks.common_run_id(options.run_id or _options.new_run_id(model)))
@@ -109,17 +118,29 @@ def watch(
     watched = Watch(options, run)
     if problem:
         watched.say_once("record", problem)
-    if options.record and (team_ranks is None or team_ranks.reports):
-        _endings.enroll(watched)
+    _endings.enroll(watched, keeps=options.record or bool(options.checkpoint_dir) or team_ranks is not None)
     _attach(watched, options, team_ranks, model, optimizers, scheduler, scaler, loader, measure)
     return watched
 
 
+def _end_earlier(optimizers: list[Optimizer]) -> None:
+    """An optimizer is watched once: read twice it costs twice, and under AUTO its rate would be lowered twice."""
+    for earlier in _endings.open_runs():
+        if any(mine is theirs for mine in optimizers for theirs in earlier.optimizers):
+            say(f"run {earlier.run_id} was not complete when its optimizer came to be watched anew: stopped")
+            earlier.end("STOPPED", "its optimizer came to be watched by another run", _endings.SIGTERM_WAIT_S)
+
+
 def _open_run(options: Options, model: Any) -> tuple[Run, str]:
     """The run, and why it is not recorded where it cannot be."""
+    found = _discover(model)
     arguments: dict[str, Any] = {
         "run_id": options.run_id or _options.new_run_id(model),
-        "model_type": _family(model, options),
+        "model_type": options.model_type or found.model_type,
+        "num_layers": found.num_layers or 0,
+        "hidden_dim": found.hidden_dim or 0,
+        "vocab_size": found.vocab_size or 0,
+        "dtype": found.dtype or "",
         "sdk_version": f"argus-python/{_version()}",
         "auto": options.auto,
         "total_steps": options.total_steps,
@@ -173,6 +194,7 @@ def _attach(
         agrees = options.auto or checkpoints is not None or options.on_pause is not None
         parts.team = Team(ranks, can_apply=parts.can_apply if agrees else None, say_once=watched.say_once)
     watched.attach(parts, actions.left_out)
+    watched.optimizers = optimizers
     if model is None and not optimizers:
         return
     from argus._gather import Gather
@@ -182,6 +204,17 @@ def _attach(
         watched.gather = Gather(model, optimizers, scaler, measure=measure, on_error=watched.lose_gather)
     except Exception as error:  # an optimizer that cannot be hooked is still trained
         watched.lose_gather(error)
+    if options.local:
+        _look_inside(watched, options, model, optimizers)
+
+
+def _look_inside(watched: Watch, options: Options, model: Any, optimizers: list[Optimizer]) -> None:
+    from argus.local import LocalDetector
+
+    try:
+        watched.local = LocalDetector(model, optimizers or None, quiet=options.quiet)
+    except Exception as error:  # a model that cannot be hooked is still trained
+        watched.contain(error)
 
 
 def _checkpoints(
@@ -226,12 +259,11 @@ def _discover_ranks(model: Any) -> Ranks | None:
     return Ranks.discover()
 
 
-def _family(model: Any, options: Options) -> str:
-    if options.model_type or model is None:
-        return options.model_type or "other"
-    from argus._discover import discover
+def _discover(model: Any) -> Architecture:
+    """What can be known of the model by looking at it."""
+    from argus._discover import Architecture, discover
 
-    return discover(model).model_type
+    return Architecture() if model is None else discover(model)
 
 
 def _version() -> str:
@@ -251,6 +283,7 @@ def _checked_optimizers(model: Any, optimizer: Any) -> list[Optimizer]:
     if optimizer is None:
         return []
     optimizers = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = list({id(each): each for each in optimizers}.values())  # named twice, it is still one
     for each in optimizers:
         if not hasattr(each, "param_groups") or not hasattr(each, "register_step_pre_hook"):
             raise UsageError(

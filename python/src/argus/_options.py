@@ -34,6 +34,7 @@ class Options:
     quiet: bool = False
     history_steps: int = 100_000
     analytics: bool = False
+    local: bool = False
     on_change: Callable[[Any], object] | None = None
     on_pause: Callable[[str], object] | str | None = None
 
@@ -46,12 +47,13 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     """
     mode = _text(given, environ, "mode", "ARGUS_MODE").lower() or "manual"
     if mode not in _MODES:
-        raise UsageError(f"mode: {mode!r}; accepted is 'manual' or 'auto'", field="mode")
+        source = _source(given, "mode", "ARGUS_MODE")
+        raise UsageError(f"{source}: {mode!r}; accepted is 'manual' or 'auto'", field="mode")
     home = _text(given, environ, "home", "ARGUS_HOME") or os.path.join(os.path.expanduser("~"), ".argus")
     return Options(
         url=_text(given, environ, "url", "ARGUS_URL"),
         key=_text(given, environ, "key", "ARGUS_API_KEY"),
-        run_id=_run_id(_text(given, environ, "run_id", "ARGUS_RUN_ID")),
+        run_id=_run_id(_text(given, environ, "run_id", "ARGUS_RUN_ID"), _source(given, "run_id", "ARGUS_RUN_ID")),
         auto=mode == "auto",
         checkpoint_dir=_text(given, environ, "checkpoint_dir", "ARGUS_CHECKPOINT_DIR"),
         total_steps=_count(given, environ, "total_steps", "ARGUS_TOTAL_STEPS", 0),
@@ -59,8 +61,10 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
         record=_flag(given, environ, "record", "ARGUS_RECORD", True),
         model_type=_text(given, environ, "model_type", "ARGUS_MODEL_TYPE"),
         quiet=_flag(given, environ, "quiet", "ARGUS_QUIET", False),
-        history_steps=_count(given, environ, "history_steps", "ARGUS_HISTORY_STEPS", 100_000) or _no_history(),
+        history_steps=_count(given, environ, "history_steps", "ARGUS_HISTORY_STEPS", 100_000)
+        or _no_history(_source(given, "history_steps", "ARGUS_HISTORY_STEPS")),
         analytics=_flag(given, environ, "analytics", "ARGUS_ANALYTICS", False),
+        local=_flag(given, environ, "local", "ARGUS_LOCAL", False),
         on_change=_callable(given, "on_change", "a function of one decision"),
         on_pause=_pause(given, environ),
     )
@@ -73,6 +77,11 @@ def new_run_id(model: Any) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
+def _source(given: Mapping[str, Any], name: str, variable: str) -> str:
+    """Where a value came from, for a message."""
+    return variable if given.get(name) is None else name
+
+
 def _text(given: Mapping[str, Any], environ: Mapping[str, str], name: str, variable: str) -> str:
     value = given.get(name)
     if value is None:
@@ -80,14 +89,19 @@ def _text(given: Mapping[str, Any], environ: Mapping[str, str], name: str, varia
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise UsageError(f"{name}: {value!r}; accepted is a text", field=name)
+        raise UsageError(f"{name}: a {type(value).__name__}; accepted is a text", field=name)
+    if "\0" in value:
+        raise UsageError(f"{name}: a text with NUL; accepted is one without", field=name)
     return value.strip()
 
 
 def _flag(given: Mapping[str, Any], environ: Mapping[str, str], name: str, variable: str, default: bool) -> bool:
     value = given.get(name)
     if value is not None:
-        return bool(value)
+        try:
+            return bool(value)
+        except Exception as error:
+            raise UsageError(f"{name}: a {type(value).__name__}; accepted is True or False", field=name) from error
     word = environ.get(variable, "").strip().lower()
     if not word:
         return default
@@ -112,13 +126,13 @@ def _count(given: Mapping[str, Any], environ: Mapping[str, str], name: str, vari
     return count
 
 
-def _no_history() -> int:
-    raise UsageError("history_steps: 0; accepted is an integer of 1 or more", field="history_steps")
+def _no_history(source: str) -> int:
+    raise UsageError(f"{source}: 0; accepted is an integer of 1 or more", field="history_steps")
 
 
-def _run_id(text: str) -> str:
+def _run_id(text: str, source: str) -> str:
     if text and not re.fullmatch(r"[A-Za-z0-9._:-]{1,128}", text):
-        raise UsageError(f"run_id: {text[:150]!r}; accepted is 1 to 128 of A-Z a-z 0-9 . _ : -", field="run_id")
+        raise UsageError(f"{source}: {text[:150]!r}; accepted is 1 to 128 of A-Z a-z 0-9 . _ : -", field="run_id")
     return text
 
 
@@ -134,5 +148,6 @@ def _pause(given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
     if value is None:
         value = environ.get("ARGUS_ON_PAUSE", "").strip() or None
     if value is not None and not callable(value) and value not in _PAUSES:
-        raise UsageError(f"on_pause: {value!r}; accepted is 'raise' or a function of one text", field="on_pause")
+        source = _source(given, "on_pause", "ARGUS_ON_PAUSE")
+        raise UsageError(f"{source}: {value!r}; accepted is 'raise' or a function of one text", field="on_pause")
     return value

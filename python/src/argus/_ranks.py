@@ -68,7 +68,7 @@ class Ranks:
         self.errors = 0
         self._say = say
         self._said: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # SIGTERM's handler may come while the training thread holds it
         self._calls = 0
         self._step = -1
         self._non_finite = 0

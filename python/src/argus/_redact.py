@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 import re
-import socket
 
 #: Values of environment variables shorter than this are words like "1" or "en_US": nothing would be left of a message.
 _VALUE_MIN = 8
@@ -26,7 +26,7 @@ def redact(text: str) -> str:
 
 def _names() -> list[str]:
     """Names of this host and user, the longest first."""
-    host = socket.gethostname()
+    host = platform.node()
     words = {host, host.split(".", 1)[0]}
     try:
         words.add(getpass.getuser())

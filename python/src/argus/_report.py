@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -11,11 +12,12 @@ _WORDS = ("within expectation", "developing", "confirmed anomaly", "critical")
 
 
 def say(text: str) -> None:
-    """Writes one line to stderr, or nothing at all when stderr is closed or gone."""
-    try:
+    """Writes one line to stderr, or nothing at all when stderr is closed or gone, or is in the middle of a line of its own (a
+    signal's handler may come at any moment)."""
+    if sys.stderr is None:  # print() would take stdout instead
+        return
+    with contextlib.suppress(Exception):
         print(f"argus: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        pass
 
 
 def number(value: float) -> str:

@@ -34,7 +34,9 @@ _LOWEST = {"grad_norm": 0.0, "update_norm": 0.0, "lr": 0.0, "epoch": 0.0, "batch
            "accumulation_steps": 1.0, "loss_scale": 0.0, "weights_l1": 0.0, "weights_l2": 0.0}  # fmt: skip
 _LAYER2 = ("losses", "confidences", "margins", "entropies", "correct")
 _SAMPLES_MAX = 65536
-STEP_END = 1 << 62
+#: Highest step number: the protocol's integers are exact up to here.
+STEP_MAX = 1 << 53
+STATUSES = ("COMPLETED", "FAILED", "STOPPED")
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Pending:
     layer2: dict[str, Any] = field(default_factory=dict)
     layer2_leaves: list[str] = field(default_factory=list)
     sample_ids: list[Any] | None = None
+    local_health: dict[str, Any] | None = None
     skipped: bool = False
     measured: Measured | None = None
     _clip: list[float] = field(default_factory=list)
@@ -131,79 +134,121 @@ class Intake:
         """A step number that can be meant, or None."""
         try:
             number = int(given)
-            if not 0 <= number < STEP_END:
+            if not 0 <= number <= STEP_MAX:
                 raise ValueError("out of range")
-        except (TypeError, ValueError, OverflowError) as error:
-            self.reject("step", f"{given!r} ({error}); accepted is an integer of 0 or more, below 2**62")
+            if number != given and not isinstance(given, str):
+                raise ValueError("a fraction")
+        except Exception as error:
+            self.reject("step", f"{_shown(given)} ({_first_line(error)}); accepted is an integer of 0 to 2**53")
             return None
         return number
 
+    def flag(self, name: str, given: Any) -> bool:
+        """Whether something is so; what has no truth is not."""
+        try:
+            return bool(given)
+        except Exception as error:
+            self.reject(name, f"{type(given).__name__} ({_first_line(error)}); accepted is True or False")
+            return False
+
+    def status(self, given: Any, error: str) -> tuple[str, str]:
+        """The status a run ends with, and its error text. A word that is none of the three says neither that the run came to its end
+        nor that it failed."""
+        word = given.strip().upper() if isinstance(given, str) else ""
+        if word in STATUSES:
+            return word, error
+        self.reject("status", f"{_shown(given)}; accepted are {', '.join(STATUSES)}")
+        return "STOPPED", error or f"completed as {_shown(given)}"
+
+    def seconds(self, given: Any, otherwise: float) -> float:
+        """Seconds to wait."""
+        try:
+            return float(given)
+        except Exception as error:
+            self.reject("wait_s", f"{_shown(given)} ({_first_line(error)}); accepted is a number of seconds")
+            return otherwise
+
     def number(self, pending: Pending, leaves: list[Tensor], name: str, value: Any) -> None:
         """Puts a given number in its place, or its tensor among what is to be fetched."""
-        if type(value) is not float:
-            try:
-                if hasattr(value, "detach"):
-                    if hasattr(value, "_local_tensor"):  # distributed: read without a collective, or not at all
-                        from argus._shards import plain_norm
-
-                        value, is_partial = plain_norm(value)
-                        if is_partial:
-                            raise TypeError("a part of a sum over ranks")
-                    tensor = value.detach()
-                    if tensor.numel() != 1:
-                        tensor = tensor.float().mean()
-                    if tensor.device.type != "cpu":
-                        leaves.append(tensor.reshape(()))
-                        pending.places.append(AT[name])
-                        return
-                    value = tensor
-                value = float(value)
-            except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-                self.reject(name, f"{type(value).__name__} ({error}); accepted is a number or a tensor of one element")
+        number = value if type(value) is float else self._read(name, value)
+        if isinstance(number, float):
+            lowest = _LOWEST.get(name)
+            if lowest is not None and number < lowest:
+                self.reject(name, f"{number!r}; accepted is {lowest:g} or more")
                 return
-        lowest = _LOWEST.get(name)
-        if lowest is not None and value < lowest:
-            self.reject(name, f"{value!r}; accepted is {lowest:g} or more")
-            return
-        pending.scalars[AT[name]] = value
+            pending.scalars[AT[name]] = number
+        elif number is not None:
+            leaves.append(number)
+            pending.places.append(AT[name])
+
+    def norm(self, name: str, value: Any) -> float | Tensor | None:
+        """A norm: a number, a 0-d tensor on a device, or None where it could not be used."""
+        number = self._read(name, value)
+        if isinstance(number, float) and number < 0:
+            self.reject(name, f"{number!r}; accepted is 0 or more")
+            return None
+        return number
+
+    def _read(self, name: str, value: Any) -> float | Tensor | None:
+        """A number, or what is on a device as a 0-d tensor, which nothing waits for; None: rejected."""
+        try:
+            if hasattr(value, "detach"):
+                if hasattr(value, "_local_tensor"):  # distributed: read without a collective, or not at all
+                    from argus._shards import plain_norm
+
+                    value, is_partial = plain_norm(value)
+                    if is_partial:
+                        raise TypeError("a part of a sum over ranks")
+                tensor = with_values(value.detach())
+                if tensor.numel() != 1:
+                    if tensor.numel() == 0:
+                        raise TypeError("it is empty")
+                    tensor = tensor.float().mean()
+                if tensor.device.type != "cpu":
+                    return tensor.reshape(())
+                value = tensor
+            return float(value)
+        except Exception as error:
+            self.reject(
+                name, f"{type(value).__name__} ({_first_line(error)}); accepted is a number or a tensor of one element"
+            )
+            return None
 
     def samples(
         self, pending: Pending, leaves: list[Tensor], samples: PerSample | None, ids: Any, arrays: tuple[Any, ...]
     ) -> None:
         """Takes the per-sample arrays: those of `samples`, and those given one by one in the order of the wire."""
         given = {name: value for name, value in zip(_LAYER2, arrays, strict=True) if value is not None}
-        if samples is not None:
-            if not len(samples):
-                return
-            for name in _LAYER2:
-                given.setdefault(name, getattr(samples, name))
-            given = {name: value for name, value in given.items() if value is not None}
-            if ids is not None:
-                all_ids = list(ids)
-                # Ids of the whole batch: those of the samples that were looked at.
-                ids = (
-                    all_ids
-                    if len(all_ids) == len(samples)
-                    else [all_ids[i] for i in samples.indices if i < len(all_ids)]
-                )
+        held: dict[str, Any] = {}
+        fetched: list[tuple[str, Tensor]] = []
         try:
+            if samples is not None:
+                if not len(samples):
+                    return
+                ids = _of_looked_at(samples, ids)
+                for name in _LAYER2:
+                    given.setdefault(name, getattr(samples, name))
             ids = None if ids is None else (ids.tolist() if hasattr(ids, "tolist") else list(ids))
-            lengths = {name: len(value) for name, value in given.items()}
+            lengths: dict[str, int] = {}
+            for name, value in given.items():
+                if value is None:
+                    continue
+                if len(value) > _SAMPLES_MAX:
+                    raise ValueError(f"{len(value)} samples; at most {_SAMPLES_MAX} are accepted")
+                if hasattr(value, "detach") and value.device.type != "cpu":
+                    fetched.append((name, with_values(value.detach()).reshape(-1)))
+                    lengths[name] = value.numel()
+                else:
+                    held[name] = _doubles(value)
+                    lengths[name] = len(held[name])
             if ids is not None:
                 lengths["sample_ids"] = len(ids)
             if len(set(lengths.values())) > 1:
                 raise ValueError("lengths differ: " + ", ".join(f"{name} {n}" for name, n in lengths.items()))
-            if max(lengths.values()) > _SAMPLES_MAX:
+            if max(lengths.values(), default=0) > _SAMPLES_MAX:
                 raise ValueError(f"{max(lengths.values())} samples; at most {_SAMPLES_MAX} are accepted")
-            held: dict[str, Any] = {}
-            fetched: list[tuple[str, Tensor]] = []
-            for name, value in given.items():
-                if hasattr(value, "detach") and value.device.type != "cpu":
-                    fetched.append((name, value.detach().reshape(-1)))
-                else:
-                    held[name] = _doubles(value)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            self.reject("per-sample arrays", str(error))
+        except Exception as error:
+            self.reject("per-sample arrays", _first_line(error))
             return
         pending.layer2 = held
         pending.sample_ids = ids
@@ -212,8 +257,42 @@ class Intake:
             pending.layer2_leaves.append(name)
 
 
+def with_values(tensor: Tensor) -> Tensor:
+    """The tensor, where it has values that can be read.
+
+    Raises:
+        TypeError: It is on the meta device.
+    """
+    if tensor.device.type == "meta":
+        raise TypeError("it is on the meta device, without a value")
+    return tensor
+
+
+def _of_looked_at(samples: PerSample, ids: Any) -> Any:
+    """The ids of the samples that were looked at, of those of the whole batch."""
+    if ids is None:
+        return None
+    every = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    return every if len(every) == len(samples) else [every[i] for i in samples.indices if i < len(every)]
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: short, and whatever it is."""
+    try:
+        return repr(value)[:80]
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def _doubles(value: Any) -> array[float]:
     """A flat array of doubles from a list, array, NumPy array or CPU tensor; None becomes NaN."""
+    if isinstance(value, (str, bytes, bytearray, dict)):
+        raise TypeError(f"a {type(value).__name__}; accepted are lists, arrays and tensors of numbers")
     if hasattr(value, "detach"):
         value = value.detach().reshape(-1)
     if hasattr(value, "tolist"):
@@ -236,6 +315,10 @@ def _whole(value: Any) -> int | str:
         number = int(value.__index__())
         if -(1 << 63) <= number < 1 << 64:
             return number
-    except (AttributeError, TypeError):
+    except Exception:  # not a number
         pass
-    return str(value).encode("utf-8", "replace")[:256].decode("utf-8", "ignore")
+    try:
+        text = str(value)
+    except Exception:  # an integer too long to be written, an object that cannot be shown
+        text = type(value).__name__
+    return text.encode("utf-8", "replace")[:256].decode("utf-8", "ignore")

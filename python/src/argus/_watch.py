@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from argus import _endings
+from argus import _endings, _hooks
 from argus._filter import SampleFilter
 from argus._native import IS_ANCHOR, LR_RESTARTED, STEP_SKIPPED, Decision, History, Run
 from argus._options import Options
 from argus._redact import message_of
 from argus._report import Announcer, say
 from argus._samples import PerSample
-from argus._step import Intake, Pending, names_of
+from argus._step import STEP_MAX, Intake, Pending, names_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from argus._parts import Parts
     from argus._team import Team
     from argus._transfer import Transfer
+    from argus.local import LocalDetector
 
 #: Steps that may wait for a device at a time. Past it the oldest goes on without what was to come from the device.
 _WAITING_MAX = 64
@@ -43,6 +47,7 @@ class Watch:
         unread: Steps whose device numbers did not arrive in time and were left out.
         norm_source: Where the newest gradient norm comes from: "given", "before_clipping" (`clip_grad_norm_`), "measured" (as the
             optimizer saw it, after any clipping), "measured_local" (the same, of this rank's shard alone), or None.
+        local: The detector inside the model with `local=True`: `watch.local.summary()`; else None.
     """
 
     def __init__(self, options: Options, run: Run) -> None:
@@ -52,8 +57,11 @@ class Watch:
         self._announcer = Announcer(quiet=options.quiet)
         self._intake = Intake(self.say_once)
         self.gather: Gather | None = None
+        self.local: LocalDetector | None = None
+        self.optimizers: Sequence[Any] = ()
         self._parts: Parts | None = None
         self._team: Team | None = None
+        self._pid = os.getpid()
         self._started_s = time.monotonic()
         self._pressure = 0
         self._off = False
@@ -80,6 +88,7 @@ class Watch:
         *,
         step: int | None = None,
         grad_norm: Any = None,
+        norm_before_clipping: Any = None,
         lr: Any = None,
         val_loss: Any = None,
         epoch: Any = None,
@@ -111,6 +120,8 @@ class Watch:
             loss: Training loss of the step (with accumulation: the mean over its micro-batches), task units.
             step: Optimizer step, 0 or more. Without it steps are counted from 0. A number below the last one is a rewind.
             grad_norm: Global L2 norm of the gradients, best before clipping.
+            norm_before_clipping: The same where all that is measured is of gradients already clipped: what `clip_grad_norm_` returned,
+                of torch or of a framework. Norms measured by depth are brought back to it.
             lr: Learning rate of the schedule (AUTO's factor is put to it). Else the largest of all param groups as the step used it.
             val_loss: Validation loss, on the steps where validation ran.
             epoch: Epoch, a real of 0 or more.
@@ -142,13 +153,15 @@ class Watch:
         Cost: some microseconds with the numbers given; with a model, a pass over the gradients and a strided one over the
         weights, most of it inside `optimizer.step()`; never a synchronisation.
         """
+        if _hooks.late:
+            _hooks.sweep()
         if self._off:
             return self._pressure
         try:
             pending = Pending(self._step_number(step))
-            if lr_restarted:
+            if lr_restarted is not False and self._intake.flag("lr_restarted", lr_restarted):
                 pending.flags |= LR_RESTARTED
-            if is_anchor:
+            if is_anchor is not False and self._intake.flag("is_anchor", is_anchor):
                 pending.flags |= IS_ANCHOR
             leaves: list[Tensor] = []
             if self.gather is not None:
@@ -159,8 +172,11 @@ class Watch:
                     lr = lr.detach() * self._lr_factor()
                 elif isinstance(lr, (int, float)):
                     lr = lr * self._lr_factor()
+            if self.local is not None:
+                self.local.number(pending.step)
+                pending.local_health = self.local.health()
             if step_skipped is not None:
-                pending.skipped = bool(step_skipped)
+                pending.skipped = self._intake.flag("step_skipped", step_skipped)
             for name, value in (
                 ("loss", loss), ("grad_norm", grad_norm), ("lr", lr), ("val_loss", val_loss), ("epoch", epoch),
                 ("batch_size", batch_size), ("sequence_length", sequence_length), ("accumulation_steps", accumulation_steps),
@@ -174,6 +190,8 @@ class Watch:
                 self._intake.samples(
                     pending, leaves, samples, sample_ids, (losses, confidences, margins, entropies, correct)
                 )
+            if norm_before_clipping is not None:
+                self._clip[0] = norm_before_clipping
             if self._clip:
                 pending.clip_norms, clip_leaves = self._take_clip()
                 leaves.extend(clip_leaves)
@@ -259,10 +277,13 @@ class Watch:
 
     def reset(self, step: int | None = None) -> None:
         """A checkpoint was restored and the optimizer reset: a new segment begins at `step`, by default the next one."""
+        if self._off:
+            return
         try:
             self._drain()
             self._waiting.clear()
-            self._begin_segment(self._next_step if step is None else max(0, int(step)))
+            start = None if step is None else self._intake.step_number(step)
+            self._begin_segment(self._next_step if start is None else start)
         except Exception as error:
             self._give_up(error)
 
@@ -280,10 +301,11 @@ class Watch:
         """
         if not self._ended:
             self._ended = True
-            error = message_of(error) or ""
             _endings.dismiss(self)
             self._stop()
             try:
+                status, error = self._intake.status(status, message_of(error) or "")
+                wait_s = self._intake.seconds(wait_s, _CLOSE_WAIT_S)
                 last = self._last_step if self._last_step >= 0 else None
                 duration_s = time.monotonic() - self._started_s
                 self._certificate = self.run.complete(status, last, error, duration_s, wait_s)
@@ -292,7 +314,8 @@ class Watch:
                 self.run.close(wait_s)
                 self._say_notices()
             except Exception as failure:
-                self._give_up(failure)
+                self.errors += 1
+                self.say_once("complete", f"the run's end may not be recorded: {_endings.describe(failure)}")
         return self._certificate
 
     def end(self, status: str, error: str, wait_s: float) -> None:
@@ -310,6 +333,19 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.complete(*_endings.status_of(error))
+
+    def __del__(self) -> None:
+        """Nobody refers to it any more: the function that trained was left without `complete`."""
+        with contextlib.suppress(Exception):  # it may be half made, and at the end of the interpreter little is there
+            if self._ended or os.getpid() != self._pid or sys.is_finalizing():
+                return
+            total, done = self._options.total_steps, self._last_step + 1
+            if not self.run.is_recording and self.checkpoints is None and self._team is None:
+                self.complete(wait_s=0.0)
+            elif total and done < total:
+                _endings.end_aside(self, "STOPPED", f"the watch was given up after {done} of {total} steps")
+            else:
+                _endings.end_aside(self, "COMPLETED", "")
 
     # What it knows.
 
@@ -370,7 +406,7 @@ class Watch:
         if number is None:
             number = self._next_step
         self._last_step = number
-        self._next_step = number + 1
+        self._next_step = min(number + 1, STEP_MAX)
         return number
 
     def _collect(self, pending: Pending, leaves: list[Tensor]) -> None:
@@ -391,15 +427,14 @@ class Watch:
         return 1.0 if self._parts is None or self._parts.actions is None else self._parts.actions.lr_factor
 
     def _take_clip(self) -> tuple[list[float], list[Tensor]]:
-        norms, leaves = [], []
+        norms: list[float] = []
+        leaves: list[Tensor] = []
         for given in self._clip.values():
-            norm, is_partial = _plain(given)
-            if is_partial:  # reading it would begin a collective
-                continue
-            if norm.device.type == "cpu":
-                norms.append(float(norm))
-            else:
-                leaves.append(norm.reshape(()))
+            norm = self._intake.norm("norm_before_clipping", given)
+            if isinstance(norm, float):
+                norms.append(norm)
+            elif norm is not None:
+                leaves.append(norm)
         self._clip.clear()
         return norms, leaves
 
@@ -429,7 +464,12 @@ class Watch:
         self._ids = pending.sample_ids
         run = self.run
         pressure = run.observe(
-            pending.step, pending.flags, pending.scalars, **pending.layer2, sample_ids=names_of(pending.sample_ids)
+            pending.step,
+            pending.flags,
+            pending.scalars,
+            **pending.layer2,
+            sample_ids=names_of(pending.sample_ids),
+            local_health=pending.local_health,
         )
         self._history.record(run)
         if pressure != self._pressure:
@@ -448,6 +488,8 @@ class Watch:
     def _begin_segment(self, start: int) -> None:
         self.run.reset(start)
         self._next_step, self._last_step = start, start - 1
+        if self.local is not None:
+            self.local.reset()
 
     def _changed(self, decision: Decision) -> None:
         self._announcer.update(decision)
@@ -508,8 +550,11 @@ class Watch:
 
     def _unhook(self) -> None:
         gather, self.gather = self.gather, None
+        self.optimizers = ()
         if gather is not None:
             gather.close()
+        if self.local is not None:
+            self.local.detach()
         if self._parts is not None:
             self._parts.unhook()
 
@@ -525,13 +570,6 @@ class Watch:
         if key not in self._said:
             self._said.add(key)
             say(text)
-
-
-def _plain(norm: Tensor) -> tuple[Tensor, bool]:
-    """A norm as an ordinary tensor, and whether it is of a part only."""
-    from argus._shards import plain_norm
-
-    return plain_norm(norm)
 
 
 def _fetch(leaves: list[Tensor]) -> Transfer:

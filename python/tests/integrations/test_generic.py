@@ -177,6 +177,17 @@ def test_importlib_finds_every_module_the_package_names() -> None:
     assert all(f"argus.integrations.{module}." in text for module in (*MODULES, "generic"))
 
 
+def test_a_norm_before_clipping_may_be_a_number() -> None:
+    callback = ArgusCallback(quiet=True)
+    callback.on_train_begin()
+    callback.on_grad_norm(3.5)
+    callback.on_step_end(1.0)
+    callback.on_step_end(1.0)
+    assert callback.watch is not None
+    assert callback.watch.norm_source is None  # of the second step there is none
+    assert callback.watch.history["grad_norm"].tolist()[0] == 3.5
+
+
 def test_numbers_on_a_device_are_not_waited_for() -> None:
     torch = pytest.importorskip("torch")
     callback = ArgusCallback(quiet=True)

@@ -56,6 +56,7 @@ class ArgusCallback:
         self._loss: Any = None
         self._losses = 0
         self._val_loss: Any = None
+        self._norm: Any = None
         self._said: set[str] = set()
         self.watch: argus.Watch | None = None
         self.errors = 0
@@ -97,10 +98,9 @@ class ArgusCallback:
     def on_grad_norm(self, norm: Any) -> None:
         """Takes the gradient norm before clipping of the step under way: a tensor, which nothing waits for, or a number."""
         with self.contained():
-            if self._running and self.watch is not None and hasattr(norm, "detach"):
-                # A norm spread over ranks could only be joined by communication.
-                if not hasattr(norm, "_local_tensor"):
-                    self.watch._clip[0] = norm.detach()
+            # A norm spread over ranks could only be joined by communication.
+            if self._running and norm is not None and not hasattr(norm, "_local_tensor"):
+                self._norm = norm.detach() if hasattr(norm, "detach") else norm
 
     def on_validation_end(self, loss: Any) -> None:
         """Takes a validation loss; it travels with the next step."""
@@ -126,6 +126,8 @@ class ArgusCallback:
                 loss = self._loss if self._losses == 1 else self._loss / self._losses
             if self._val_loss is not None:
                 numbers.setdefault("val_loss", self._val_loss)
+            if self._norm is not None:
+                numbers.setdefault("norm_before_clipping", self._norm)
             self._forget()
             rates = self._rates()
             watch.step(loss, step=step, **numbers)
@@ -183,7 +185,7 @@ class ArgusCallback:
         return vars(fresh)
 
     def _forget(self) -> None:
-        self._loss, self._losses, self._val_loss = None, 0, None
+        self._loss, self._losses, self._val_loss, self._norm = None, 0, None, None
 
     def _end(self, status: str, error: str) -> None:
         if not self._running:

@@ -80,7 +80,7 @@ class Context:
     Attributes:
         model: The user's model, unwrapped from DistributedDataParallel, DataParallel and torch.compile's OptimizedModule.
         optimizers: Its optimizers, maybe none.
-        step: Optimizer steps completed (in a watched run: the watch's step number); the number of every reading of this step.
+        step: Optimizer steps completed since the detector was attached; the number of every reading of this step.
         armed: The pass now running is read: training, with gradients, the first one of the step, not inside backward, not
             compiling. Functions given to `hook` are only called while it is True.
         deep: This step is a deep scan.
@@ -105,6 +105,7 @@ class Context:
         path: str = "auto",
         register: Callable[[nn.Module, HookFunction, int | None, bool], None],
         warn: Callable[[str], None],
+        once: Callable[[nn.Module, HookFunction, Part], None] | None = None,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -124,6 +125,7 @@ class Context:
         self.share: Callable[[int, int], None] | None = None
         self._register = register
         self._warn = warn
+        self._once = once
         self._deep_asked: set[int] = set()
         self._extra_spent_s = 0.0
         self._passed = 0
@@ -162,6 +164,11 @@ class Context:
         """
         self._register(module, fn, index, extra)
 
+    def hook_once(self, module: nn.Module, fn: HookFunction, part: Part) -> None:
+        """Calls `fn` after each forward of `module` in the pass that begins; only from `begin_pass`. Not for the root itself."""
+        if self._once is not None:
+            self._once(module, fn, part)
+
     def warn(self, text: str) -> None:
         """One line for people, once per text: on stderr and in the report. For what is not watched, and why."""
         self._warn(text)
@@ -187,6 +194,11 @@ class Context:
             self.deep = self.deep or passed in self._deep_asked
             self._deep_asked = {step for step in self._deep_asked if step > passed}
         self.extras = self.extras_allowed or self.deep
+
+    def release(self) -> None:
+        """Lets go of what is the user's."""
+        self.model, self.optimizers, self.layers, self.order = nn.Module(), [], [], []
+        self.gone.clear()
 
     def take_spent(self) -> float:
         """What `spent` was told since the last call, seconds."""

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from argus.local._context import MAX_PERIOD, Context, HookFunction, Part
-from argus.local._hooks import LeafHook
+from argus.local._hooks import HOOKED_CALL_S, FixedHook, LeafHook
+from argus.local._layers import compile_is_in_use
 
 _PHASES = ("begin_pass", "end_pass", "before_update", "after_update", "end_step")
 
@@ -44,6 +45,7 @@ class Crew:
         self._by_residue: list[list[LeafHook]] = [[] for _ in range(MAX_PERIOD)]
         self._always: list[LeafHook] = []
         self._installed: list[LeafHook] = []
+        self._fixed: dict[nn.Module, FixedHook] | None = None  # once torch.compile is in use
         self._owner: Part | None = None
 
     def attach(self, context: Context, kinds: list[type[Part]]) -> None:
@@ -66,6 +68,10 @@ class Crew:
                 part.detach()
             except Exception as error:
                 self._fail(type(part).__name__, error)
+        self._uninstall()
+        for hook in (self._fixed or {}).values():
+            hook.remove()
+        self._fixed, self._root = None, None
         self.parts, self._always = [], []
         self._by_residue = [[] for _ in range(MAX_PERIOD)]
         self._collect_calls()
@@ -101,13 +107,17 @@ class Crew:
 
     def contain(self, part: Part | None, error: Exception) -> None:
         """A part failed: it is switched off, and training goes on."""
+        if part is not None and part not in self.parts:
+            return  # it is off already
         self._fail(type(part).__name__, error)
-        if part is None or part not in self.parts:
+        if part is None:
             return
         self.parts.remove(part)
         for leaf in self._installed:
             if leaf.part is part:
                 leaf.uninstall()
+        for hook in (self._fixed or {}).values():
+            hook.leaves = [leaf for leaf in hook.leaves if leaf.part is not part]
         self._keep(lambda leaf: leaf.part is not part)
         self._collect_calls()
         try:
@@ -137,9 +147,25 @@ class Crew:
             leaf = LeafHook(self, module, fn, self._owner, index, extra)
             (self._always if index is None else self._by_residue[index % MAX_PERIOD]).append(leaf)
 
-    def drop_modules(self, present: set[int]) -> None:
+    def once(self, module: nn.Module, fn: HookFunction, part: Part) -> None:
+        """`Context.hook_once`."""
+        if module is not self._root and not self._is_hidden(module):
+            self.install(LeafHook(self, module, fn, part, None, False))
+
+    def keep_modules(self, wanted: set[int]) -> None:
         """Forgets hooks of modules that are not among these ids."""
-        self._keep(lambda leaf: id(leaf.module) in present)
+        self._keep(lambda leaf: id(leaf.module) in wanted)
+
+    def fix(self) -> None:
+        """Once torch.compile is in use: a hook that stays, on each module the model has now."""
+        if self._fixed is None or self._root is None:
+            return
+        modules = dict.fromkeys(m for m in self._root.modules() if m is not self._root and not self._is_hidden(m))
+        for module in self._fixed.keys() - modules.keys():
+            self._fixed.pop(module).remove()
+        for module in modules:
+            if module not in self._fixed:
+                self._fixed[module] = FixedHook(module)
 
     def _keep(self, wanted: Callable[[LeafHook], bool]) -> None:
         self._always = [leaf for leaf in self._always if wanted(leaf)]
@@ -151,18 +177,36 @@ class Crew:
             due += self._by_residue[residue]
         return due if context.extras else [leaf for leaf in due if not leaf.extra]
 
+    def prepare(self) -> None:
+        """Before anything is installed for a pass."""
+        if self._fixed is None and compile_is_in_use():
+            self._fixed = {}
+            self.fix()
+
     def begin_pass(self, context: Context) -> None:
         """Installs what is due. A hook of the root itself is called by `end_pass`, for the root's own end the pass."""
         for leaf in self._due(context):
             if leaf.module is not self._root:
                 self.install(leaf)
+        if self._fixed is not None:
+            self.spent_s += len(self._fixed) * HOOKED_CALL_S
         self.armed = context.armed = True
         self.call("begin_pass")
 
     def install(self, leaf: LeafHook) -> None:
         """Until the end of the pass."""
-        leaf.install()
-        self._installed.append(leaf)
+        if self._fixed is None:
+            leaf.install()
+            self._installed.append(leaf)
+        elif leaf.module in self._fixed:
+            self._fixed[leaf.module].leaves.append(leaf)
+
+    def _uninstall(self) -> None:
+        for leaf in self._installed:
+            leaf.uninstall()
+        self._installed.clear()
+        for hook in (self._fixed or {}).values():
+            hook.leaves.clear()
 
     def end_pass(self, context: Context, args: Any, output: Any, completed: bool) -> None:
         """Takes off what was installed. `completed`: the root's forward returned."""
@@ -171,11 +215,9 @@ class Crew:
                 if leaf.module is self._root:
                     leaf(leaf.module, args, output)
         self.armed = context.armed = False
-        for leaf in self._installed:
-            leaf.uninstall()
-        self._installed.clear()
+        self._uninstall()
         self.call("end_pass", output)
 
     def may_read(self, module: nn.Module) -> bool:
-        """Whether this call is one to read; where the pass is known, all of its calls are."""
+        """Whether this call, in an armed pass, is one to read."""
         return not self.loose or (module.training and _grad_enabled() and _in_backward() == -1)

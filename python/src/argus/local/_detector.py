@@ -14,14 +14,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from argus._errors import UsageError
-from argus._native import Findings
 from argus._report import say
 from argus.local._context import Context, Part
 from argus.local._crew import Crew
 from argus.local._governor import FLOOR_S, Governor
 from argus.local._layers import Layers, is_compiled, unwrap
+from argus.local._numbers import Numbers
 from argus.local._passes import Passes
-from argus.local._report import LocalReport, check_reports, health_of
+from argus.local._report import CheckReport, LocalReport, check_reports, health_of
 
 #: The groups of checks, in the order in which they are called.
 PARTS = (
@@ -87,12 +87,21 @@ class LocalDetector:
         self._quiet = quiet
         self._said: list[str] = []
         self._crew = crew = Crew(self._warn, lambda module: id(module) in self._layers.hidden)
-        self._context = context = Context(root, optimizers, path=path, register=crew.register, warn=self._warn)
+        self._context = context = Context(
+            root, optimizers, path=path, register=crew.register, warn=self._warn, once=crew.once
+        )
         self._layers = Layers(context, self._warn)
         self._governor = Governor(context, float(budget))
         self._passes = Passes(
-            context, crew, self._layers, on_pass=self._begin_without_update, on_error=self._give_up, warn=self._warn
+            context,
+            crew,
+            self._layers,
+            look=self._look_at_model,
+            on_pass=self._begin_without_update,
+            on_error=self._give_up,
+            warn=self._warn,
         )
+        self._numbers = Numbers()
         self._handles: list[Any] = []
         self._stepped: set[int] = set()
         self._regular = set(range(len(optimizers)))
@@ -101,6 +110,7 @@ class LocalDetector:
         self._health: dict[str, Any] | None = None
         self._health_step = -1
         if compiled:
+            context.compiled = True
             self._say_compiled()
         if not optimizers:
             self._warn("no optimizer given: gradients, updates and optimizer state are not watched")
@@ -118,12 +128,13 @@ class LocalDetector:
         """Takes everything off: the model is exactly as it was. The last report stays. Safe to call again."""
         if self._last_report is not None:
             return
-        self._last_report = self.report()
         for handle in self._handles:
             handle.remove()
         self._handles = []
         self._passes.detach()
+        self._last_report = self._make_report()
         self._crew.detach()
+        self._context.release()
 
     def __enter__(self) -> LocalDetector:
         return self
@@ -163,7 +174,7 @@ class LocalDetector:
         if self._last_report is None and not 0 <= step - self._health_step < _HEALTH_EVERY:
             start = perf_counter()
             self._health_step = step
-            self._health = health_of(check_reports(self._findings()), len(self._layers))
+            self._health = health_of(self._checks(), len(self._layers))
             self._crew.spent_s += perf_counter() - start
         return self._health
 
@@ -172,16 +183,22 @@ class LocalDetector:
         self._health, self._health_step = None, -_HEALTH_EVERY
         self._crew.ask(lambda part: part.reset())
 
-    def at_step(self, number: int) -> None:
-        """The step now beginning has this number: for who counts steps himself. Without it they count from 0."""
-        self._context.step = number
+    def number(self, step: int) -> None:
+        """The update before this call belongs to the loop's step of this number: reports speak of those. Else updates count from 0."""
+        self._numbers.tell(max(0, self._context.step - 1), step)
 
-    def _findings(self) -> list[Findings]:
-        return [each for found in self._crew.ask(lambda part: part.findings()) for each in found]
+    def _checks(self) -> dict[str, CheckReport]:
+        try:
+            found = [each for findings in self._crew.ask(lambda part: part.findings()) for each in findings]
+            return check_reports(found, self._numbers.of)
+        except Exception as error:
+            self._crew.errors += 1
+            self._warn(f"findings could not be read: {type(error).__name__}: {error}"[:300])
+            return check_reports([], self._numbers.of)
 
     def _make_report(self) -> LocalReport:
         context, governor, crew = self._context, self._governor, self._crew
-        checks = check_reports(self._findings())
+        checks = self._checks()
         levels = [check.level for check in checks.values()]
         facts: dict[str, Any] = {}
         for described in crew.ask(lambda part: part.describe()):
@@ -189,7 +206,7 @@ class LocalDetector:
         return LocalReport(
             worst_level=next((level for level in ("critical", "warn") if level in levels), "ok"),
             checks=checks,
-            step=context.step,
+            step=self._numbers.of(context.step),
             layers=len(self._layers),
             duty=governor.duty,
             budget=governor.budget,
@@ -253,15 +270,16 @@ class LocalDetector:
         crew.call("end_step")
         self._regular = self._stepped & self._regular or set(self._stepped)
         self._stepped.clear()
-        if governor.steps % _LOOK_EVERY == 1 or governor.steps == 2:
+        if governor.steps % _LOOK_EVERY == 1:
             self._look_at_model()
         context.next_step(context.step + 1)
-        self._passes.next_step()
         now = perf_counter()
         if self._step_end_s > 0.0:
             governor.step(crew.spent_s + context.take_spent() + now - counted, now - self._step_end_s)
         self._step_end_s = now
         crew.spent_s = 0.0
+        # Behind the governor: how much a step reads does not change within it.
+        self._passes.next_step()
 
     def _look_at_model(self) -> None:
         """Layers that came or went, and compilation that came after attaching."""
@@ -270,7 +288,8 @@ class LocalDetector:
             context.compiled = True
             self._say_compiled()
         if self._layers.refresh():
-            self._crew.drop_modules(self._layers.present)
+            self._crew.keep_modules(self._layers.present - self._layers.hidden)
+            self._crew.fix()
             for part in list(self._crew.parts):
                 self._crew.call_one(part, part.layers_changed)
         if self._governor.steps > 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from argus.local._context import DEEP_EVERY, MAX_PERIOD, Context
 
 #: However short a step is, this much of it may be used, seconds.
@@ -15,16 +17,18 @@ _WARM_UP = 3
 _FIRST_LOOK = 8
 # Of the budget: above the first it thins, below the second it reads more.
 _HIGH, _LOW = 0.95, 0.6
-# Weight of the newest step in the means, and how many times a mean one step may count for.
-_NEWEST = 1.0 / 32.0
-_OUTLIER = 8.0
+# Share of the budget that deep scans may take.
+_DEEP = 0.4
+# How many times the last rounds' mean one round may count for, and a round's weight in the mean.
+_OUTLIER = 2.0
+_NEWEST = 0.4
 
 
 class Governor:
     """Sets `context.width`, `context.extras_allowed` and how often deep scans come.
 
-    Both means are of wall time, on purpose: a preempted thread loses its time slice inside the detector as often as its share of
-    the step says, so that the ratio of the two is that of a quiet machine. One slice weighs at most `_OUTLIER` means.
+    Costs are judged by whole rounds of MAX_PERIOD steps, since in a small model most steps visit nothing: their mean, in which a
+    time slice lost to another process weighs little, against the median step.
 
     Args:
         budget: Share of the step time.
@@ -38,6 +42,9 @@ class Governor:
         self.step_s = 0.0
         self.deep_cost_s = 0.0
         self._deep_scans = 0
+        self._costs: list[float] = []
+        self._durations: list[float] = []
+        self._changed = True
         self._next_look = _FIRST_LOOK
         self._roomy = 0
 
@@ -62,44 +69,66 @@ class Governor:
         if self.steps <= _WARM_UP:
             return
         cost_s += FIXED_S
-        self.step_s = _mean(self.step_s, step_s)
+        self._durations.append(step_s)
         if self._context.deep:
-            self._deep_scans += 1
-            # The first one prepares what the later ones use.
-            if self._deep_scans > 1:
-                self.deep_cost_s = cost_s if self.deep_cost_s == 0.0 else 0.5 * (self.deep_cost_s + cost_s)
+            self._take_deep(cost_s)
         else:
-            self.cost_s = _mean(self.cost_s, cost_s)
-        if self.steps >= self._next_look:
+            self._costs.append(cost_s)
+        if self.steps >= self._next_look and self._costs:
             self._next_look = self.steps + MAX_PERIOD
+            self._take_round()
             self._look()
 
+    def _take_deep(self, cost_s: float) -> None:
+        self._deep_scans += 1
+        if self._deep_scans > 1:  # the first one prepares what the later ones use
+            self.deep_cost_s = cost_s if self.deep_cost_s == 0.0 else _mean(self.deep_cost_s, cost_s)
+
+    def _take_round(self) -> None:
+        cost = sum(self._costs) / len(self._costs)
+        self.step_s = median(self._durations)
+        # What was learned of another width does not hold.
+        self.cost_s = cost if self._changed else _mean(self.cost_s, cost)
+        self._changed = False
+        self._costs.clear()
+        self._durations.clear()
+
     def _look(self) -> None:
-        context = self._context
-        allowed = self.allowance_s
-        used = self.mean_cost_s / allowed if allowed > 0.0 else 1.0
+        context, allowed = self._context, self.allowance_s
         deep_used = max(0.0, self.deep_cost_s - self.cost_s) / context.deep_every / allowed
-        if deep_used > 0.5 and context.deep_every < 16 * DEEP_EVERY:
+        if deep_used > _DEEP and context.deep_every < 16 * DEEP_EVERY:
             context.deep_every *= 2
+        used = self.mean_cost_s / allowed
         if used > _HIGH:
             self._roomy = 0
-            if context.extras_allowed:
-                context.extras_allowed = False
-            else:
-                context.width = max((w for w in _WIDTHS if w <= context.width * 0.9 / used), default=1)
+            self._thin(used)
         elif used < _LOW:
             # More is read only once it has been cheap for a while, and one notch at a time: no swinging to and fro.
             self._roomy += 2 if used < 0.5 * _LOW else 1
-            wider = next((w for w in _WIDTHS if w > context.width), None)
-            if self._roomy >= 2 and wider is not None and used * wider / context.width < 0.9:
-                context.width, self._roomy = wider, 0
-            elif self._roomy >= 2 and wider is None and not context.extras_allowed:
-                context.extras_allowed, self._roomy = True, 0
+            if self._roomy >= 2:
+                self._widen(used)
         else:
             self._roomy = 0
 
+    def _thin(self, used: float) -> None:
+        context = self._context
+        if context.extras_allowed:
+            context.extras_allowed = False
+        else:
+            context.width = max((w for w in _WIDTHS if w <= context.width * 0.9 / used), default=1)
+        self._changed = True
+
+    def _widen(self, used: float) -> None:
+        context = self._context
+        wider = next((w for w in _WIDTHS if w > context.width), None)
+        if wider is None and not context.extras_allowed:
+            context.extras_allowed = True
+        elif wider is not None and used * wider / context.width < 0.9:
+            context.width = wider
+        else:
+            return
+        self._changed, self._roomy = True, 0
+
 
 def _mean(mean: float, value: float) -> float:
-    if mean == 0.0:
-        return value
     return mean + _NEWEST * (min(value, _OUTLIER * mean) - mean)

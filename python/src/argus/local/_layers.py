@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +17,13 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, bool]:
     """The user's own module inside the wrappers of torch, and whether one of them compiles it."""
     compiled = False
     while True:
-        inner: Any = None
+        compiled = compiled or is_compiled(model)
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner = model.module
-        elif isinstance(model, torch._dynamo.OptimizedModule if _dynamo_is_loaded() else ()):
-            inner, compiled = model._orig_mod, True
+        else:
+            inner = model._modules.get("_orig_mod")  # torch.compile's OptimizedModule
         if not isinstance(inner, nn.Module):
-            return model, compiled or is_compiled(model)
+            return model, compiled
         model = inner
 
 
@@ -30,20 +31,15 @@ def is_compiled(module: nn.Module) -> bool:
     """Whether calls of this module run compiled code, so that hooks below it are never called."""
     return (
         getattr(module, "_compiled_call_impl", None) is not None
-        or hasattr(module, "_orig_mod")
+        or "_orig_mod" in module._modules
         or isinstance(module, torch.jit.ScriptModule)
     )
 
 
-def dynamo_has_compiled() -> bool:
-    """Whether torch.compile compiled anything in this process."""
-    return _dynamo_is_loaded() and bool(torch._dynamo.utils.counters["frames"])
-
-
-def _dynamo_is_loaded() -> bool:
-    import sys
-
-    return "torch._dynamo" in sys.modules
+def compile_is_in_use() -> bool:
+    """Whether torch.compile was called in this process, by whomever."""
+    eval_frame: Any = sys.modules.get("torch._dynamo.eval_frame")
+    return eval_frame is not None and any(map(callable, eval_frame.cached_backends.values()))
 
 
 class Layers:
@@ -66,15 +62,16 @@ class Layers:
         return len(self._context.layers) - len(self._context.gone)
 
     def refresh(self) -> bool:
-        """Looks at the model again; True when layers came or went."""
+        """Looks at the model again; True when layers came or went, or were compiled."""
         model = self._context.model
         modules = list(map(id, model.modules()))
+        hidden = self.hidden
+        self._find_hidden(model)
         if modules == self._modules and not self._waiting:
-            return False
+            return self.hidden != hidden
         self._modules = modules
         self.present = set(modules)
-        self._find_hidden(model)
-        return self._compare(model)
+        return self._compare(model) or self.hidden != hidden
 
     def index_of(self, module: nn.Module) -> int | None:
         """Where this module is in `context.layers`."""
@@ -87,11 +84,11 @@ class Layers:
 
     def _find_hidden(self, model: nn.Module) -> None:
         self.hidden = set()
+        if is_compiled(model):
+            return
         for name, module in model.named_modules():
-            if id(module) in self.hidden or not is_compiled(module):
-                continue
-            self.hidden.update(map(id, module.modules()))
-            if module is not model:
+            if id(module) not in self.hidden and is_compiled(module):
+                self.hidden.update(map(id, module.modules()))
                 self._warn(
                     f"{name}: compiled; of the layers in it only parameters, gradients and optimizer state are watched"
                 )
@@ -108,7 +105,7 @@ class Layers:
                 continue
             self._index[id(module)] = len(context.layers)
             context.order.append(len(context.layers))
-            context.layers.append((name.replace("_orig_mod.", "") or type(model).__name__, module))
+            context.layers.append((_plain(name) or type(model).__name__, module))
             changed = True
         for i, (_, module) in enumerate(context.layers):
             if i not in context.gone and id(module) not in self.present:
@@ -123,3 +120,8 @@ class Layers:
 
 class _Gone(nn.Module):
     """Stands where a layer was that left the model, so that its memory is free."""
+
+
+def _plain(name: str) -> str:
+    """A module's name without what torch.compile puts into it."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")

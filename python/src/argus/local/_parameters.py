@@ -135,9 +135,9 @@ class Parameters(Part):
             for group in updates.groups:
                 for parameter in group.settings["params"]:
                     owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-                    row = self._known.get(id(parameter))
-                    if row is not None:
-                        row.owner = group
+                    known = self._known.get(id(parameter))
+                    if known is not None:
+                        known.owner = group
         self._index({key for key, count in owners.items() if count > 1})
 
     def _index(self, shared: set[int]) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from argus.local._context import Context, HookFunction
 from argus.local._crew import Crew
 from argus.local._hooks import LeafHook, RootHook
-from argus.local._layers import Layers, dynamo_has_compiled
+from argus.local._layers import Layers, compile_is_in_use
 
 # Updates in a row without a pass of the whole model before its submodules are read, or it is said that nothing can be.
 _BLIND = 2
@@ -27,6 +27,7 @@ class Passes:
     """Tells passes that are read from evaluation, further micro-batches, recomputation in backward, and compiled ones.
 
     Args:
+        look: Called before the first pass is read: the model may have been changed or compiled since it was attached to.
         on_pass: Called when a pass comes after one that was read in the same step: True when a new step began with it.
         on_error: Called with a failure in here.
         warn: Called with a line for people.
@@ -38,6 +39,7 @@ class Passes:
         crew: Crew,
         layers: Layers,
         *,
+        look: Callable[[], None],
         on_pass: Callable[[], bool],
         on_error: Callable[[Exception], None],
         warn: Callable[[str], None],
@@ -46,6 +48,7 @@ class Passes:
         self._root = context.model
         self._crew = crew
         self._layers = layers
+        self._look = look
         self._on_pass = on_pass
         self._on_error = on_error
         self._warn = warn
@@ -54,6 +57,8 @@ class Passes:
         self._unseen = 0
         self._seen: dict[int, None] = {}
         self._ordered = 0
+        self._looked = False
+        self._noting = False
         self._handles: list[Any] = []
 
     def attach(self) -> None:
@@ -71,6 +76,7 @@ class Passes:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._root = nn.Module()
 
     def next_step(self) -> None:
         """A step is through: the next pass is read."""
@@ -123,13 +129,18 @@ class Passes:
         return _transforms() is not None or _tracing() is not None
 
     def _begin(self) -> None:
-        if self._ordered < len(self._context.layers) and not self._crew.loose:
+        if not self._looked:
+            self._looked = True
+            self._look()
+        self._crew.prepare()
+        self._noting = self._ordered < len(self._context.layers) and not self._crew.loose
+        if self._noting:
             self._note_order()
         self._crew.begin_pass(self._context)
 
     def _find_out(self) -> None:
         """Why no pass of the whole model is seen."""
-        if dynamo_has_compiled():
+        if compile_is_in_use():
             self._context.compiled = True
             self._warn("forward passes run compiled: only parameters, gradients and optimizer state are watched")
         elif self._ordered == 0:
@@ -148,7 +159,8 @@ class Passes:
 
     def _note(self, index: int) -> HookFunction:
         def called(module: nn.Module, args: Any, output: Any) -> None:
-            self._seen.setdefault(index)
+            if self._noting:
+                self._seen.setdefault(index)
 
         return called
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -142,8 +142,8 @@ def _lines(name: str, check: CheckReport) -> list[str]:
     return [head, f"           {check.note}"] if check.note else [head]
 
 
-def check_reports(parts: Iterable[Findings]) -> dict[str, CheckReport]:
-    """All parts' findings, check by check."""
+def check_reports(parts: Iterable[Findings], number: Callable[[int], int]) -> dict[str, CheckReport]:
+    """All parts' findings, check by check. `number` gives an update the number it is spoken of by."""
     by_check: list[list[Finding]] = [[] for _ in CHECKS]
     judged, known = [0] * len(CHECKS), [0] * len(CHECKS)
     for findings in parts:
@@ -152,14 +152,14 @@ def check_reports(parts: Iterable[Findings]) -> dict[str, CheckReport]:
         judged = [a + b for a, b in zip(judged, findings.judged, strict=True)]
         known = [a + b for a, b in zip(known, findings.known, strict=True)]
     return {
-        name: _check(by_check[i], judged[i], known[i])
+        name: _check(by_check[i], judged[i], known[i], number)
         if by_check[i]
         else CheckReport(judged=judged[i], watched=known[i])
         for i, name in enumerate(CHECKS)
     }
 
 
-def _check(findings: list[Finding], judged: int, known: int) -> CheckReport:
+def _check(findings: list[Finding], judged: int, known: int, number: Callable[[int], int]) -> CheckReport:
     findings.sort(key=lambda finding: (-int(finding.level), -finding.severity))
     worst = findings[0]
     layers = list(dict.fromkeys(finding.layer for finding in findings))
@@ -172,8 +172,8 @@ def _check(findings: list[Finding], judged: int, known: int) -> CheckReport:
         fraction=len(layers) / max(len(layers), judged),
         scale=scale_of(len(layers), judged),
         trend=_TRENDS[(change > _STILL) - (change < -_STILL)],
-        since=min(onsets) if onsets else None,
-        last_good=worst.last_good if worst.last_good >= 0 else None,
+        since=number(min(onsets)) if onsets else None,
+        last_good=number(worst.last_good) if worst.last_good >= 0 else None,
         note=worst.note,
         judged=judged,
         watched=known,
