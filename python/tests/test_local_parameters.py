@@ -414,14 +414,14 @@ def test_a_state_that_was_tampered_with_is_found(name: str, fault: str) -> None:
     assert train_until_found(training, "optimizer_state", 20) == training_name("mlp"), training.detector.summary()
 
 
-@pytest.mark.parametrize("fault", ["zeroed", "a hundred times as large"])
-def test_a_second_moment_is_found_out_many_updates_later(fault: str) -> None:
+@pytest.mark.parametrize("factor", [0.1, 100.0])
+def test_a_second_moment_is_found_out_many_updates_later(factor: float) -> None:
     training = Training().train(FAULT_AT)
     part = training.detector._crew.parts[0]
     part._due = lambda updates: ([], [])  # type: ignore[attr-defined]
     training.train(5)
     with torch.no_grad():
-        STATE_FAULTS[fault](training.state("exp_avg_sq"))
+        training.state("exp_avg_sq").mul_(factor)
     training.train(15)
     del part._due  # type: ignore[attr-defined]
     assert train_until_found(training, "optimizer_state", 20) == training_name("mlp"), training.detector.summary()
