@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "probe/moments.h"
 #include "probe/view.h"
@@ -36,6 +37,9 @@ struct Sample {
 /// Element number of the i-th coordinate of a tensor of `count` elements: spread evenly without a common divisor with
 /// its rows.
 std::int64_t coordinate(int i, std::int64_t count);
+
+/// Element numbers that a reading of a dense tensor takes: its coordinates, then those of sampled_moments.
+std::vector<std::int64_t> reading_positions(std::int64_t count);
 
 /// Reads the coordinates of a dense view (stride 1). 32 cache lines at most.
 void take_sample(const View& view, Sample& out);

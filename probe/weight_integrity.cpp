@@ -107,6 +107,19 @@ bool WeightIntegrity::scan(int parameter, std::int64_t step, const View& weights
   return note_jump(p, step, p.scan.advance(weights, steps));
 }
 
+ExponentScan::Piece WeightIntegrity::next_piece(int parameter, std::int64_t step, std::int64_t elements) {
+  Parameter& p = at(parameter);
+  const std::int64_t steps = p.scanned < 0 ? 1 : step - p.scanned;
+  p.scanned = step;
+  return p.scan.next(elements, steps);
+}
+
+bool WeightIntegrity::judge_piece(int parameter, std::int64_t step, const Moments& piece, double neighbours,
+                                  std::int64_t from) {
+  Parameter& p = at(parameter);
+  return note_jump(p, std::max(step, p.scanned), p.scan.judge(piece, neighbours, from));
+}
+
 bool WeightIntegrity::scan_all(int parameter, std::int64_t step, const View& weights) {
   Parameter& p = at(parameter);
   return note_jump(p, step, p.scan.advance_all(weights));

@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -51,13 +52,13 @@ class Parameters {
     return judge_.add_layer(name);
   }
 
-  int add_parameter(int layer, nb::object parameter, bool sets_norm, nb::object strides) {
+  int add_parameter(int layer, nb::object parameter, bool sets_norm, nb::object strides, bool in_place) {
     if (layer < 0 || layer >= layers_) throw nb::value_error("layer: none of that number");
     const int number = judge_.add_parameter(layer, sets_norm);
     Row& added = rows_.emplace_back();
     added.parameter = std::move(parameter);
     added.strides = std::move(strides);
-    const probe::View view = weight_of(added);
+    const probe::View view = in_place ? weight_of(added) : probe::View{};
     if (view.data != nullptr) judge_.begin(number, view);
     return number;
   }
@@ -132,6 +133,60 @@ class Parameters {
       if (now.weight.count > 0) judge_.leave(number, optimizer, now);
     });
     scan(step, due, false);
+  }
+
+  // The same from values that someone else took, in the order of `positions`: of the weight, then of what `parts` has
+  // bits for.
+  void feed(int moment, int parameter, int optimizer, std::int64_t step, bool fed, int bits, std::uint64_t values,
+            std::int64_t sampled, std::int64_t count, int parts, double counter) {
+    const Row& r = row(parameter);
+    if (r.group < 0 || sampled < 1 || sampled > probe::kCoordinates || count < sampled) return;
+    const probe::StateLaws& laws = judge_.group(r.group).laws;
+    const auto* at = reinterpret_cast<const double*>(values);
+    const auto take = [&](probe::Sample& sample, bool whole, probe::Moments* moments) {
+      probe::take_sample({at, probe::DType::kF64, sampled, 1}, sample);
+      if (moments != nullptr) *moments = probe::moments({at + sampled, probe::DType::kF64, count - sampled, 1});
+      at += whole ? count : sampled;
+    };
+    probe::ParameterReading now;
+    now.weight_bits = bits;
+    now.resolution = std::ldexp(1.0, 1 - bits);
+    const bool first = moment == 0;
+    take(now.weight, first, first && judge_.sets_norm(parameter) ? &now.weight_moments : nullptr);
+    if ((parts & 1) != 0) take(now.gradient, true, &now.gradient_moments);
+    for (int i = 0; i < laws.count; ++i) {
+      if ((parts >> (i + 1) & 1) != 0) take(now.state.states[static_cast<std::size_t>(i)], false, nullptr);
+    }
+    now.state.counter = counter;
+    switch (moment) {
+      case 0:
+        return judge_.before(parameter, optimizer, r.group, step, now, fed);
+      case 1:
+        return judge_.compare(parameter, optimizer, r.group, step, now);
+      case 2:
+        return judge_.after(parameter, optimizer, r.group, step, now);
+      default:
+        return judge_.leave(parameter, optimizer, now);
+    }
+  }
+
+  static std::vector<std::int64_t> positions(std::int64_t count) { return probe::reading_positions(count); }
+
+  std::pair<std::int64_t, std::int64_t> next_piece(int parameter, std::int64_t step, std::int64_t count) {
+    row(parameter);
+    const auto piece = judge_.integrity().next_piece(parameter, step, count);
+    return {piece.from, piece.count};
+  }
+
+  void judge_piece(int parameter, std::int64_t step, std::int64_t from, std::int64_t count, double largest, double norm,
+                   double neighbours) {
+    row(parameter);
+    probe::Moments m;
+    m.count = count;
+    m.non_finite = std::isfinite(largest) ? 0 : 1;
+    m.max_abs = std::isfinite(largest) ? largest : 0.0;
+    m.sum_squares = std::isfinite(norm) ? norm * norm : m.max_abs * m.max_abs;
+    judge_.integrity().judge_piece(parameter, step, m, neighbours, from);
   }
 
   void scan(std::int64_t step, const Numbers& rows, bool all) {
@@ -231,6 +286,7 @@ void bind_parameters(nb::module_& module) {
       .def(nb::init<const DTypes&>(), "dtypes"_a, "torch dtypes and their codes.")
       .def("add_layer", &Parameters::add_layer, "name"_a, "The number of a new layer, 0 up.")
       .def("add_parameter", &Parameters::add_parameter, "layer"_a, "parameter"_a, "sets_norm"_a, "strides"_a.none(),
+           "in_place"_a,
            "The number of a new parameter, of which all is read once. `strides`: those of a dense layout that is not "
            "the\n"
            "contiguous one, or None.")
@@ -249,6 +305,22 @@ void bind_parameters(nb::module_& module) {
            "Right before an update. `fed`: gradients are there. `compared`: were `due` or `left` in the last update.")
       .def("after", &Parameters::after, "optimizer"_a, "step"_a, "states"_a, "due"_a, "left"_a,
            "Right after it, with the same `due`. `left`: what else is to be compared before the next one.")
+      .def(
+          "begin_update", [](Parameters& self, int optimizer) { self.judge().begin_update(optimizer); }, "optimizer"_a,
+          "An update whose values are fed.")
+      .def("feed", &Parameters::feed, "moment"_a, "parameter"_a, "optimizer"_a, "step"_a, "fed"_a, "bits"_a, "values"_a,
+           "sampled"_a, "count"_a, "parts"_a, "counter"_a,
+           "A parameter whose values were taken elsewhere. `moment`: 0 before, 1 compared, 2 after, 3 left. `values`: "
+           "the\n"
+           "address of doubles, `count` of the weight, then as many of each part: bit 0 the gradient, bits 1 to 3 the "
+           "states.")
+      .def_static("positions", &Parameters::positions, "count"_a,
+                  "Which elements of a dense tensor of `count` are read.")
+      .def("next_piece", &Parameters::next_piece, "parameter"_a, "step"_a, "count"_a,
+           "The next piece to scan: first element, count; nothing of too small a parameter.")
+      .def("judge_piece", &Parameters::judge_piece, "parameter"_a, "step"_a, "first"_a, "count"_a, "largest"_a,
+           "norm"_a, "neighbours"_a,
+           "A piece that was read elsewhere: its largest magnitude, its norm, and the RMS of the sampled rest.")
       .def("scan", &Parameters::scan, "step"_a, "rows"_a, "all"_a, "Reads the next piece of weights, or all of them.")
       .def("hash", &Parameters::hash, "rows"_a, "Hash of sampled bits of weights.")
       .def(

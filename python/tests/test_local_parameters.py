@@ -114,13 +114,16 @@ class Training:
     kind: str = "mlp"
     optimizer_of: Callable[[Any], Any] = OPTIMIZERS["AdamW"]
     seed: int = 0
-    width: int | None = None
+    width: int = 24
+    path: str = "auto"
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         self.model: Any = MODELS[self.kind]()
         self.optimizer = self.optimizer_of(self.model.parameters())
-        self.detector = LocalDetector(self.model, self.optimizer, parts=[Parameters], budget=1.0, quiet=True)
+        self.detector = LocalDetector(
+            self.model, self.optimizer, parts=[Parameters], budget=1.0, quiet=True, path=self.path
+        )
         centres = torch.randn(4, 32)
         self.labels = torch.randint(0, 4, (512,))
         self.inputs = centres[self.labels] * 0.4 + torch.randn(512, 32)
@@ -141,8 +144,9 @@ class Training:
 
     def train(self, steps: int) -> Training:
         for _ in range(steps):
-            if self.width is not None:  # as a governor with little to spend would have it
-                self.detector._context.width = self.width
+            # What a governor would decide by the clock is decided here: tests must not depend on it.
+            context = self.detector._context
+            context.width, context.extras_allowed, context.extras = self.width, True, True
             batch = torch.randint(0, 512, (32,))
             loss = F.cross_entropy(self.model(self.inputs[batch]), self.labels[batch])
             self.optimizer.zero_grad()
@@ -446,3 +450,29 @@ def test_a_counter_that_stopped_counting_is_found() -> None:
     training = Training().train(FAULT_AT)
     training.after_step = lambda: training.state("step").fill_(1.0)
     assert train_until_found(training, "optimizer_state", 20) == training_name("mlp")
+
+
+# The path of accelerators, forced on tensors of the CPU.
+
+
+@pytest.mark.parametrize("fault", [None, detach_output, shrink_gradients, multiply, add_noise, round_weights])
+def test_the_device_path_sees_what_the_host_path_sees(fault: Callable[[Training], None] | None) -> None:
+    reports = []
+    for path in ("auto", "device"):
+        training = Training(path=path).train(FAULT_AT)
+        if fault is not None:
+            fault(training)
+        training.train(61)
+        assert training.detector.errors == 0
+        report = training.detector.report()
+        reports.append({name: (check.level, list(check.layers)) for name, check in report.checks.items()})
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD", "RMSprop", "Adagrad", "Lion"])
+def test_the_device_path_finds_a_state_that_was_tampered_with(name: str) -> None:
+    training = Training("cnn", optimizer_of=OPTIMIZERS[name], path="device").train(FAULT_AT)
+    training.assert_quiet()
+    with torch.no_grad():
+        training.state(*SECOND_MOMENTS).mul_(100.0)
+    assert train_until_found(training, "optimizer_state", 20) == training_name("cnn")

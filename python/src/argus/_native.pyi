@@ -520,7 +520,7 @@ class Parameters:
     def add_layer(self, name: str) -> int:
         """The number of a new layer, 0 up."""
 
-    def add_parameter(self, layer: int, parameter: object, sets_norm: bool, strides: object | None) -> int:
+    def add_parameter(self, layer: int, parameter: object, sets_norm: bool, strides: object | None, in_place: bool) -> int:
         """
         The number of a new parameter, of which all is read once. `strides`: those of a dense layout that is not the
         contiguous one, or None.
@@ -554,6 +554,29 @@ class Parameters:
     def after(self, optimizer: int, step: int, states: object, due: list[int], left: list[int]) -> None:
         """
         Right after it, with the same `due`. `left`: what else is to be compared before the next one.
+        """
+
+    def begin_update(self, optimizer: int) -> None:
+        """An update whose values are fed."""
+
+    def feed(self, moment: int, parameter: int, optimizer: int, step: int, fed: bool, bits: int, values: int, sampled: int, count: int, parts: int, counter: float) -> None:
+        """
+        A parameter whose values were taken elsewhere. `moment`: 0 before, 1 compared, 2 after, 3 left. `values`: the
+        address of doubles, `count` of the weight, then as many of each part: bit 0 the gradient, bits 1 to 3 the states.
+        """
+
+    @staticmethod
+    def positions(count: int) -> list[int]:
+        """Which elements of a dense tensor of `count` are read."""
+
+    def next_piece(self, parameter: int, step: int, count: int) -> tuple[int, int]:
+        """
+        The next piece to scan: first element, count; nothing of too small a parameter.
+        """
+
+    def judge_piece(self, parameter: int, step: int, first: int, count: int, largest: float, norm: float, neighbours: float) -> None:
+        """
+        A piece that was read elsewhere: its largest magnitude, its norm, and the RMS of the sampled rest.
         """
 
     def scan(self, step: int, rows: list[int], all: bool) -> None:
