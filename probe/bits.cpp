@@ -45,6 +45,18 @@ std::int64_t coordinate(int i, std::int64_t count) {
   return static_cast<std::int64_t>((turn * (n >> 16) >> 16) + ((turn * (n & 0xFFFFu)) >> 32));
 }
 
+std::vector<std::int64_t> reading_positions(std::int64_t count) {
+  std::vector<std::int64_t> positions;
+  for (int i = 0; i < std::min<std::int64_t>(kCoordinates, count); ++i) positions.push_back(coordinate(i, count));
+  const bool all = count <= kSampleRuns * kSampleRun;
+  for (std::int64_t i = 0; all && i < count; ++i) positions.push_back(i);
+  for (std::int64_t run = 0; !all && run < kSampleRuns; ++run) {
+    const std::int64_t from = (count - kSampleRun) * run / (kSampleRuns - 1);
+    for (std::int64_t i = 0; i < kSampleRun; ++i) positions.push_back(from + i);
+  }
+  return positions;
+}
+
 void take_sample(const View& view, Sample& out) {
   out.count = static_cast<int>(std::min<std::int64_t>(kCoordinates, view.count));
   with_element(view.dtype, [&](auto element) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "probe/moments.h"
 #include "probe/view.h"
@@ -19,6 +20,11 @@ struct Sample {
   std::array<double, kCoordinates> at{};
   int count = 0;  ///< coordinates in use; 0: nothing was taken
 
+  double sum_squares() const {
+    double sum = 0.0;
+    for (int i = 0; i < count; ++i) sum += at[static_cast<std::size_t>(i)] * at[static_cast<std::size_t>(i)];
+    return sum;
+  }
   bool finite() const {
     for (int i = 0; i < count; ++i) {
       const double x = at[static_cast<std::size_t>(i)];
@@ -31,6 +37,9 @@ struct Sample {
 /// Element number of the i-th coordinate of a tensor of `count` elements: spread evenly without a common divisor with
 /// its rows.
 std::int64_t coordinate(int i, std::int64_t count);
+
+/// Element numbers that a reading of a dense tensor takes: its coordinates, then those of sampled_moments.
+std::vector<std::int64_t> reading_positions(std::int64_t count);
 
 /// Reads the coordinates of a dense view (stride 1). 32 cache lines at most.
 void take_sample(const View& view, Sample& out);

@@ -6,8 +6,8 @@
 namespace argus::probe {
 namespace {
 
-constexpr double kEarlyFactor = 1.5;     // of min_effect: a baseline of few values is asked for more
-constexpr double kEarlySpread = 1.5;     // and of their own range
+constexpr double kEarlyFactor = 1.25;    // of min_effect: a baseline of few values is asked for more
+constexpr double kEarlySpread = 0.75;    // and of their own range
 constexpr double kCriticalFactor = 2.5;  // several times what a warning needs
 constexpr int kCriticalVisits = 5;
 

@@ -19,7 +19,8 @@ class Departure {
   static constexpr std::int64_t kStands = 8;
 
   /// `apart_steps`: values nearer to the last one are passed over, since successive steps say nothing about a trend.
-  explicit Departure(SeriesRule rule = {}, std::int64_t apart_steps = 4) : rule_(rule), series_(rule), apart_(apart_steps) {}
+  explicit Departure(SeriesRule rule = {}, std::int64_t apart_steps = 4)
+      : rule_(rule), series_(rule), apart_(apart_steps) {}
 
   void observe(std::int64_t step, double value);
   void reset() { *this = Departure(rule_, apart_); }
@@ -30,7 +31,7 @@ class Departure {
   Level level() const { return level_; }
   double value() const { return value_; }
   double baseline() const { return baseline_; }
-  double effect() const { return effect_; }
+  double effect() const { return effect_; }  ///< departure from the baseline, 0 while there is none to depart from
   double change() const { return effect_ - effect_before_; }  ///< effect now minus that of the visit before
   std::int64_t since() const { return since_; }
   std::int64_t last_good() const { return last_good_; }

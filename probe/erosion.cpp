@@ -17,7 +17,7 @@ constexpr int kConfirm = 4;
 constexpr std::int64_t kConfirmSteps = 8;
 constexpr int kCriticalVisits = 8;
 constexpr int kEmptyBits = 8;  // at the low end of all sampled weights: chance leaves one in 2^8 of a single one
-constexpr int kAtBound = 3;  // coordinates of one and the same, largest, magnitude: a bound, not chance
+constexpr int kAtBound = 3;    // coordinates of one and the same, largest, magnitude: a bound, not chance
 
 double log2_of(double x) { return std::log2(std::max(x, 1e-300)); }
 

@@ -25,8 +25,8 @@ class Erosion {
   /// without a gradient, and those held at a bound the user clips to, are not counted; too few that remain, and the
   /// visit is not either.
   void observe(std::int64_t step, const Sample& before, const Sample& next, const Sample& gradient, const Drive& drive);
-  /// The weights right before an update: whether they use the bits their dtype has. Something that rounds them after each update
-  /// leaves the lower ones empty. `bits`: significant bits of the dtype.
+  /// The weights right before an update: whether they use the bits their dtype has. Something that rounds them after
+  /// each update leaves the lower ones empty. `bits`: significant bits of the dtype.
   void observe_bits(std::int64_t step, const Sample& weights, int bits);
   void reset() { *this = Erosion(); }
 

@@ -8,6 +8,8 @@ namespace argus::probe {
 namespace {
 
 constexpr std::int64_t kFreshSteps = 48;  // twice the longest rotation
+constexpr int kJoins = 2;                 // absences of a layer beside one that is cut off
+constexpr double kJoinsBelief = -4.6;     // ln 0.01
 constexpr int kCriticalAbsences = 5;      // visits beyond those that were needed to believe it
 
 double median(std::vector<double>& values) {
@@ -87,7 +89,11 @@ void GradientFlow::reset() {
   touched_.clear();
 }
 
-Level GradientFlow::level(const Layer& layer) const {
+Level GradientFlow::level(const Layer& layer, bool any_gone) const {
+  // Layers are visited in turn: where one is believed to be cut off, its neighbours need fewer visits to be counted in.
+  if (any_gone && !layer.presence.gone() && layer.presence.run() >= kJoins &&
+      layer.presence.log_chance() < kJoinsBelief)
+    return Level::kWarn;
   if (layer.presence.gone()) {
     const double per_visit = layer.presence.log_chance() / layer.presence.run();
     const int needed = static_cast<int>(std::ceil(Presence::kBelieved / per_visit));
@@ -98,6 +104,8 @@ Level GradientFlow::level(const Layer& layer) const {
 
 void GradientFlow::add_findings(const std::vector<std::string>& names, Findings& out) const {
   constexpr auto kCheck = static_cast<std::size_t>(Check::kGradientFlow);
+  const bool any_gone =
+      std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.presence.gone(); });
   const Layer* after = nullptr;  // the next layer towards the loss, when it is well
   std::size_t after_index = 0;
   for (std::size_t back = by_place_.size(); back-- > 0;) {
@@ -105,7 +113,7 @@ void GradientFlow::add_findings(const std::vector<std::string>& names, Findings&
     const Layer& layer = layers_[index];
     ++out.known[kCheck];
     out.judged[kCheck] += layer.strength.judged() || layer.presence.visits() >= Presence::kLeastVisits + 1 ? 1 : 0;
-    const Level level = this->level(layer);
+    const Level level = this->level(layer, any_gone);
     if (level == Level::kOk) {
       after = &layer;
       after_index = index;
@@ -115,7 +123,7 @@ void GradientFlow::add_findings(const std::vector<std::string>& names, Findings&
     f.check = Check::kGradientFlow;
     f.level = level;
     f.layer = names[index];
-    const bool gone = layer.presence.gone();
+    const bool gone = layer.presence.gone() || !layer.strength.departed();
     // The break is what is to be looked at; what lies before it only suffers from it.
     const bool is_break = after != nullptr || back + 1 == by_place_.size();
     f.severity = (gone ? 1.0 : 1.0 - std::exp(layer.strength.effect() / 4.0)) * (is_break ? 1.0 : 0.6);

@@ -40,7 +40,7 @@ class GradientFlow {
   };
 
   double reference(const Layer& layer, std::int64_t step, bool& found) const;
-  Level level(const Layer& layer) const;
+  Level level(const Layer& layer, bool any_gone) const;
 
   std::vector<Layer> layers_;
   std::vector<int> by_place_;

@@ -112,7 +112,7 @@ void ParameterJudge::settle(Parameter& p, int parameter, int optimizer, std::int
   }
   const std::int64_t between = updates_[static_cast<std::size_t>(optimizer)] - 1 - p.update;
   if (between == 0 && !p.settled) {
-    if (p.weight_after.count > 0) integrity_.compare(parameter, step, p.weight_after, now.weight);
+    if (p.weight_after.count > 0) compare_weights(p, parameter, step, now.weight);
     p.erosion.observe(step, p.weight_before, now.weight, p.gradient,
                       {settings.lr, p.gradient_rms, settings.adaptive, now.weight_bits < 12});
     p.erosion.observe_bits(step, now.weight, now.weight_bits);
@@ -121,6 +121,12 @@ void ParameterJudge::settle(Parameter& p, int parameter, int optimizer, std::int
   if ((between == 0 && !p.settled) || (between > 0 && due))
     states_.before(parameter, step, settings.laws, &p.state_after, now.state, between, now.weight.finite());
   p.settled = true;
+}
+
+void ParameterJudge::compare_weights(const Parameter& p, int parameter, std::int64_t step, const Sample& found) {
+  if (!integrity_.compare(parameter, step, p.weight_after, found) || !p.sets_norm) return;
+  const double ratio = found.sum_squares() / p.weight_after.sum_squares();
+  if (ratio > 0.0 && std::isfinite(ratio)) norms_.observe_outside(p.layer, 0.5 * std::log(ratio));
 }
 
 void ParameterJudge::compare(int parameter, int optimizer, int group, std::int64_t step, const ParameterReading& now) {
@@ -177,10 +183,9 @@ bool ParameterJudge::end_step(std::int64_t step) {
   read_layers_.clear();
   const bool restored = integrity_.end_step(step);
   states_.end_step(step, restored);
-  if (restored) norms_.reset();
   const bool eroding = std::exchange(erosion_suspected_, false);
   const bool flow = flow_.end_step(step);
-  return norms_.end_step(step) || flow || eroding;
+  return norms_.end_step(step, restored) || flow || eroding;
 }
 
 bool ParameterJudge::take_alarm() { return std::exchange(alarm_, false); }
@@ -211,7 +216,7 @@ void ParameterJudge::reset() {
 Findings ParameterJudge::findings(std::int64_t step) const {
   Findings out;
   flow_.add_findings(names_, out);
-  norms_.add_findings(names_, out);
+  norms_.add_findings(names_, step, out);
   states_.add_findings(names_, step, out);
   integrity_.add_findings(names_, step, out);
   add_erosion(step, out);

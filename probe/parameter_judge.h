@@ -37,8 +37,8 @@ struct ParameterReading {
   Moments weight_moments;    ///< of sampled elements; count 0: not read
   Moments gradient_moments;  ///< the same
   double resolution =
-      0.0;              ///< relative distance of neighbouring numbers, of the coarsest dtype among weight and states
-  int weight_bits = 24;      ///< significant bits of the dtype of the weight
+      0.0;               ///< relative distance of neighbouring numbers, of the coarsest dtype among weight and states
+  int weight_bits = 24;  ///< significant bits of the dtype of the weight
 };
 
 /// Settings of the update at hand that all parameters of a group share.
@@ -120,6 +120,7 @@ class ParameterJudge {
   void take_gradient(Parameter& p, const ParameterReading& now);
   void settle(Parameter& p, int parameter, int optimizer, std::int64_t step, const GroupSettings& settings,
               const ParameterReading& now, bool due);
+  void compare_weights(const Parameter& p, int parameter, std::int64_t step, const Sample& found);
   void add_erosion(std::int64_t step, Findings& out) const;
 
   std::vector<std::string> names_;

@@ -29,7 +29,7 @@ struct StateLaws {
 /// Memory: about 100 bytes a parameter besides the samples. Not thread-safe.
 class StateIntegrity {
  public:
-  void add_parameter(int layer) { 
+  void add_parameter(int layer) {
     parameters_.emplace_back();
     parameters_.back().layer = layer;
   }

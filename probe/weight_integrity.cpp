@@ -37,16 +37,17 @@ double relative_change(const Sample& left, const Sample& found) {
 
 }  // namespace
 
-void WeightIntegrity::compare(int parameter, std::int64_t step, const Sample& left, const Sample& found) {
+bool WeightIntegrity::compare(int parameter, std::int64_t step, const Sample& left, const Sample& found) {
   Parameter& p = at(parameter);
   ++compared_now_;
   const int changed = count_changed(left, found);
   if (changed == 0) {
     ++p.compared;
     p.last_same = step;
-    return;
+    return false;
   }
   changes_.push_back({parameter, changed, relative_change(left, found), is_constraint(left, found)});
+  return true;
 }
 
 void WeightIntegrity::accuse(const Change& change, std::int64_t step) {
@@ -104,6 +105,19 @@ bool WeightIntegrity::scan(int parameter, std::int64_t step, const View& weights
   Parameter& p = at(parameter);
   const std::int64_t steps = p.scanned < 0 ? 1 : step - p.scanned;
   return note_jump(p, step, p.scan.advance(weights, steps));
+}
+
+ExponentScan::Piece WeightIntegrity::next_piece(int parameter, std::int64_t step, std::int64_t elements) {
+  Parameter& p = at(parameter);
+  const std::int64_t steps = p.scanned < 0 ? 1 : step - p.scanned;
+  p.scanned = step;
+  return p.scan.next(elements, steps);
+}
+
+bool WeightIntegrity::judge_piece(int parameter, std::int64_t step, const Moments& piece, double neighbours,
+                                  std::int64_t from) {
+  Parameter& p = at(parameter);
+  return note_jump(p, std::max(step, p.scanned), p.scan.judge(piece, neighbours, from));
 }
 
 bool WeightIntegrity::scan_all(int parameter, std::int64_t step, const View& weights) {

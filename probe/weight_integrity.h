@@ -18,11 +18,14 @@ class WeightIntegrity {
   /// Reads all of it: what it is like before anything happened.
   void begin(int parameter, const View& weights) { at(parameter).scan.begin(weights); }
 
-  /// Between two updates: what the last one left, and what the next one finds.
-  void compare(int parameter, std::int64_t step, const Sample& left, const Sample& found);
+  /// Between two updates: what the last one left, and what the next one finds. True when they differ.
+  bool compare(int parameter, std::int64_t step, const Sample& left, const Sample& found);
   /// Reads the next piece, as long as keeps every element read within ExponentScan::kCoverageSteps. True when something
   /// jumped.
   bool scan(int parameter, std::int64_t step, const View& weights);
+  /// The same for a reader of its own: see ExponentScan::next and judge.
+  ExponentScan::Piece next_piece(int parameter, std::int64_t step, std::int64_t elements);
+  bool judge_piece(int parameter, std::int64_t step, const Moments& piece, double neighbours, std::int64_t from);
   bool scan_all(int parameter, std::int64_t step, const View& weights);
   /// Judges the comparisons since the last call together. True when all weights were replaced on purpose.
   bool end_step(std::int64_t step);

@@ -20,7 +20,8 @@ class TensorReader {
   /// A view of all elements as they lie in memory; `data` is null when there is no tensor (None), it is empty, sparse,
   /// of a dtype that cannot be read, or neither contiguous nor of the given strides (a tuple, or null). Never raises.
   probe::View view(PyObject* tensor, PyObject* strides = nullptr) const;
-  /// The same, quicker for a tensor that lies where it did the last time with as many elements: what else it is does not change then.
+  /// The same, quicker for a tensor that lies where it did the last time with as many elements: what else it is does
+  /// not change then.
   probe::View view(PyObject* tensor, PyObject* strides, probe::View& last) const;
   /// Its gradient; null for none.
   nanobind::object gradient(PyObject* tensor) const;

@@ -4,7 +4,7 @@ The native half of argus: the engine, its decisions and the history of a watched
 
 from collections.abc import Sequence
 import enum
-from typing import Annotated, Final, overload
+from typing import Annotated, Any, Final, overload
 
 import numpy
 from numpy.typing import NDArray
@@ -25,17 +25,17 @@ class ActivationJudge:
     def add_site(self, layer: str, chain: Sequence[str], is_output: bool) -> int:
         """The number of a new site; sites are added in order of execution."""
 
-    def visit(self, site: int, step: int, pointer: int, dtype: int, shape: tuple[int, ...], stride: tuple[int, ...], unit_axis: int) -> int:
+    def visit(self, site: int, step: int, pointer: int, dtype: int, shape: tuple, stride: tuple, unit_axis: int) -> int:
         """
         Reads and judges one tensor; 0: calm, 1: calibrating, 2: suspected, come again soon.
         """
 
-    def visit_copied(self, site: int, step: int, pointer: int, shape: tuple[int, ...], stride: tuple[int, ...], unit_axis: int) -> int:
+    def visit_copied(self, site: int, step: int, pointer: int, shape: tuple, stride: tuple, unit_axis: int) -> int:
         """
         The same for float32 values gathered at `offsets` of a tensor of this shape and stride.
         """
 
-    def offsets(self, shape: tuple[int, ...], stride: tuple[int, ...], unit_axis: int) -> bytes:
+    def offsets(self, shape: tuple, stride: tuple, unit_axis: int) -> bytes:
         """
         Offsets in elements of what `visit` would read, int64 as bytes; empty when it would read nothing.
         """
@@ -514,13 +514,13 @@ class Parameters:
     Judges parameters, gradients and optimizer states around updates. Lists hold numbers of parameters.
     """
 
-    def __init__(self, dtypes: dict) -> None:
+    def __init__(self, dtypes: dict[Any, int]) -> None:
         """torch dtypes and their codes."""
 
     def add_layer(self, name: str) -> int:
         """The number of a new layer, 0 up."""
 
-    def add_parameter(self, layer: int, parameter: object, sets_norm: bool, strides: object | None) -> int:
+    def add_parameter(self, layer: int, parameter: object, sets_norm: bool, strides: object | None, in_place: bool) -> int:
         """
         The number of a new parameter, of which all is read once. `strides`: those of a dense layout that is not the
         contiguous one, or None.
@@ -540,26 +540,49 @@ class Parameters:
     def set_group(self, group: int, lr: float, keep: Sequence[float], gain: Sequence[float], sign: float, l2_decay: float, adaptive: bool, known: bool) -> None:
         """The settings of its next update."""
 
-    def assign(self, parameter: int, group: int, keys: tuple) -> None:
+    def assign(self, parameter: int, group: int, keys: tuple[str, ...]) -> None:
         """The group of a parameter, and the keys of its state tensors."""
 
     def set_order(self, order: Sequence[int]) -> None:
         """Layers in execution order."""
 
-    def before(self, optimizer: int, step: int, fed: bool, states: object, due: list, compared: list) -> None:
+    def before(self, optimizer: int, step: int, fed: bool, states: object, due: list[int], compared: list[int]) -> None:
         """
         Right before an update. `fed`: gradients are there. `compared`: were `due` or `left` in the last update.
         """
 
-    def after(self, optimizer: int, step: int, states: object, due: list, left: list) -> None:
+    def after(self, optimizer: int, step: int, states: object, due: list[int], left: list[int]) -> None:
         """
         Right after it, with the same `due`. `left`: what else is to be compared before the next one.
         """
 
-    def scan(self, step: int, rows: list, all: bool) -> None:
+    def begin_update(self, optimizer: int) -> None:
+        """An update whose values are fed."""
+
+    def feed(self, moment: int, parameter: int, optimizer: int, step: int, fed: bool, bits: int, values: int, sampled: int, count: int, parts: int, counter: float) -> None:
+        """
+        A parameter whose values were taken elsewhere. `moment`: 0 before, 1 compared, 2 after, 3 left. `values`: the
+        address of doubles, `count` of the weight, then as many of each part: bit 0 the gradient, bits 1 to 3 the states.
+        """
+
+    @staticmethod
+    def positions(count: int) -> list[int]:
+        """Which elements of a dense tensor of `count` are read."""
+
+    def next_piece(self, parameter: int, step: int, count: int) -> tuple[int, int]:
+        """
+        The next piece to scan: first element, count; nothing of too small a parameter.
+        """
+
+    def judge_piece(self, parameter: int, step: int, first: int, count: int, largest: float, norm: float, neighbours: float) -> None:
+        """
+        A piece that was read elsewhere: its largest magnitude, its norm, and the RMS of the sampled rest.
+        """
+
+    def scan(self, step: int, rows: list[int], all: bool) -> None:
         """Reads the next piece of weights, or all of them."""
 
-    def hash(self, rows: list) -> int:
+    def hash(self, rows: list[int]) -> int:
         """Hash of sampled bits of weights."""
 
     def end_step(self, step: int) -> bool:

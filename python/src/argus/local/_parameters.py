@@ -19,6 +19,7 @@ from argus.local._optimizer_states import (
     l2_decay,
     learning_rate,
 )
+from argus.local._parameters_device import BITS, DeviceReader, DeviceRow
 
 #: Layers that are compared between any two updates, however few are due: whether one changed or all did must be told apart.
 _COMPARED_MIN = 4
@@ -79,16 +80,22 @@ class Parameters(Part):
         self._layers = 0
         self._updates: list[_Updates] = []
         self._unowned: dict[int, list[int]] = {}
+        self._reader: DeviceReader | None = None
+        self._device_rows: dict[int, DeviceRow] = {}
         self._order: list[int] = []
         self._alarm_step = -_ALARMS_APART
         self._asked_step = -_LOOK_AGAIN
 
     def attach(self) -> None:
         self._updates = [_Updates() for _ in self.context.optimizers]
+        on_device = any(p.device.type != "cpu" for p in self.context.model.parameters())
+        if on_device or self.context.path == "device":
+            self._reader = DeviceReader(self._native)
         self.layers_changed()
 
     def detach(self) -> None:
         self._known, self._updates, self._unowned = {}, [], {}
+        self._device_rows, self._reader = {}, None
         self._native.release()
 
     def layers_changed(self) -> None:
@@ -105,23 +112,28 @@ class Parameters(Part):
             for name, parameter in module._parameters.items():
                 if parameter is None or id(parameter) in found:
                     continue
-                row = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
-                if row is not None:
-                    found[id(parameter)] = row
-        for key, known in self._known.items():
+                added = self._known.get(id(parameter)) or self._add_row(layer, name, parameter, name in norm)
+                if added is not None:
+                    found[id(parameter)] = added
+        for key, row in self._known.items():
             if key not in found:
-                self._native.release_one(known.number)
+                self._native.release_one(row.number)
+                self._device_rows.pop(row.number, None)
         self._known = found
 
     def _add_row(self, layer: int, name: str, parameter: nn.Parameter, sets_norm: bool) -> _Row | None:
-        if not _readable(parameter):
+        in_place = self._reader is None
+        if not _readable(parameter, in_place):
             self.context.warn(
                 f"{self.context.layers[layer][0]}.{name}: {parameter.dtype}, {parameter.layout}, on {parameter.device.type}: "
                 "parameters that cannot be read in place are not watched"
             )
             return None
         strides = None if parameter.is_contiguous() else parameter.stride()
-        return _Row(self._native.add_parameter(layer, parameter, sets_norm, strides), layer, parameter)
+        number = self._native.add_parameter(layer, parameter, sets_norm, strides, in_place)
+        if not in_place:
+            self._device_rows[number] = DeviceRow(number, parameter)
+        return _Row(number, layer, parameter)
 
     def _assign(self) -> None:
         """Which optimizer updates which parameter. One that several update cannot be told from one that is tampered with."""
@@ -135,9 +147,9 @@ class Parameters(Part):
             for group in updates.groups:
                 for parameter in group.settings["params"]:
                     owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-                    row = self._known.get(id(parameter))
-                    if row is not None:
-                        row.owner = group
+                    known = self._known.get(id(parameter))
+                    if known is not None:
+                        known.owner = group
         self._index({key for key, count in owners.items() if count > 1})
 
     def _index(self, shared: set[int]) -> None:
@@ -170,13 +182,21 @@ class Parameters(Part):
             self._meet(updates, optimizer)
         self._refresh(updates, optimizer)
         states = optimizer.state
-        if id(states) != updates.state or len(states) < updates.size:
-            self._native.forget_states(which)
+        replaced = id(states) != updates.state or len(states) < updates.size
         updates.state, updates.size = id(states), len(states)
         last = updates.due + updates.left
         updates.due, updates.left = self._due(updates)
         due = set(updates.due)
         compared = [number for number in last if number not in due]
+        if self._reader is not None:
+            at = self._device_rows
+            self._reader.before(
+                which, self.context.step, not has_closure, states,
+                [at[number] for number in updates.due], [at[number] for number in compared], replaced,
+            )  # fmt: skip
+            return
+        if replaced:
+            self._native.forget_states(which)
         self._native.before(which, self.context.step, not has_closure, states, updates.due, compared)
         if self._native.take_alarm() and not has_closure:
             self._look_everywhere(optimizer)
@@ -195,23 +215,30 @@ class Parameters(Part):
 
     def after_update(self, which: int, optimizer: Optimizer) -> None:
         updates = self._updates[which]
+        if self._reader is not None:
+            at = self._device_rows
+            due, left = [at[number] for number in updates.due], [at[number] for number in updates.left]
+            self._reader.after(self.context.step, optimizer.state, due, left)
+            return
         self._native.after(which, self.context.step, optimizer.state, updates.due, updates.left)
 
     def end_step(self) -> None:
         context = self.context
         step = context.step
-        if self._unowned:
+        if self._unowned and self._reader is None:
             due = range(self._layers) if context.deep else context.due_indices(self._layers)
             self._native.scan(step, [n for layer in due for n in self._unowned.get(layer, ())], False)
         if context.order is not self._order:
             self._order = context.order
             self._native.set_order(context.order)
-        suspected = self._native.end_step(step)
+        suspected = self._native.end_step(step) if self._reader is None else False
         if suspected and context.period > _LOOK_AGAIN and step - self._asked_step >= _LOOK_AGAIN:
             self._asked_step = step
             context.ask_deep(_LOOK_AGAIN)
 
     def findings(self) -> list[_native.Findings]:
+        if self._reader is not None:
+            self._reader.judge_arrived()
         return [self._native.findings(self.context.step)]
 
     def describe(self) -> dict[str, Any]:
@@ -219,6 +246,8 @@ class Parameters(Part):
 
     def reset(self) -> None:
         self._native.reset()
+        if self._reader is not None:
+            self._reader.reset()
         for updates in self._updates:
             updates.due, updates.left = [], []
 
@@ -253,7 +282,10 @@ class Parameters(Part):
             if family not in group.natives:
                 group.natives[family] = self._native.add_group(list(family.states))
                 group.said = ()
-            self._native.assign(row.number, group.natives[family], tuple(key for key, _ in family.states))
+            keys = tuple(key for key, _ in family.states)
+            self._native.assign(row.number, group.natives[family], keys)
+            if self._reader is not None:
+                self._device_rows[row.number].keys = keys
             row.met = bool(state)
             if not row.met:
                 waiting.append(row)
@@ -296,10 +328,12 @@ def _norm_parameters(module: nn.Module) -> set[str]:
     return matrices or {name for name in own if name == "weight"}
 
 
-def _readable(parameter: Tensor) -> bool:
+def _readable(parameter: Tensor, in_place: bool) -> bool:
     if type(parameter) not in (nn.Parameter, Tensor) or parameter.layout is not torch.strided:
         return False
-    if parameter.device.type != "cpu" or parameter.dtype not in CODES:
+    if in_place and parameter.device.type != "cpu":
+        return False
+    if parameter.dtype not in (CODES if in_place else BITS):
         return False
     return parameter.is_contiguous() or _is_dense(parameter)
 
