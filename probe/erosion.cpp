@@ -44,7 +44,7 @@ bool Erosion::explained(std::int64_t step, const Drive& drive) {
   }
   if (!drive.adaptive && log2_of(drive.gradient_rms) < log_gradient_ - kExplainsLog2) return true;
   if (log2_of(drive.lr) >= log_lr_ - kExplainsLog2) return false;
-  return drive.coarse || step - held_since_ < kHeldSteps;
+  return step - held_since_ < kHeldSteps;
 }
 
 void Erosion::learn(std::int64_t step, const Drive& drive) {
@@ -73,6 +73,10 @@ void Erosion::observe_bits(std::int64_t step, const Sample& weights, int bits) {
 void Erosion::observe(std::int64_t step, const Sample& before, const Sample& next, const Sample& gradient,
                       const Drive& drive) {
   if (before.count == 0 || before.count != next.count || before.count != gradient.count || !(drive.lr > 0.0)) return;
+  // What is coarse from the start loses most updates as a matter of course; what became coarse is measured by what it
+  // was.
+  was_fine_ = was_fine_ || !drive.coarse;
+  if (!was_fine_) return;
   const double bound = bound_of(next);
   int counted = 0;
   int moved = 0;

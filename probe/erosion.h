@@ -46,6 +46,7 @@ class Erosion {
   bool explained(std::int64_t step, const Drive& drive);
   void learn(std::int64_t step, const Drive& drive);
 
+  bool was_fine_ = false;
   int visits_ = 0;
   int run_ = 0;
   double moving_ = 0.0;

@@ -46,8 +46,16 @@ TEST(Erosion, UpdatesThatBeginToVanishAreFound) {
 
 TEST(Erosion, WhatAlwaysVanishedInACoarseDtypeIsNormal) {
   Updates run;
-  run.update(200, 0.15, {1e-3, 1.0, true, true});
+  run.update(50, 0.8, {1e-3, 1.0, true, true});
+  run.update(200, 0.05, {1e-3, 1.0, true, true});
   EXPECT_EQ(run.erosion.level(), Level::kOk);
+}
+
+TEST(Erosion, ADtypeThatBecomesCoarseIsMeasuredByWhatItWas) {
+  Updates run;
+  run.update(20, 1.0, kAdam);
+  run.update(20, 0.1, {1e-3, 1.0, true, true});
+  EXPECT_NE(run.erosion.level(), Level::kOk);
 }
 
 TEST(Erosion, ARateThatFallsToNothingExplainsIt) {

@@ -12,6 +12,9 @@ constexpr int kJoins = 2;                 // absences of a layer beside one that
 constexpr double kJoinsBelief = -4.6;     // ln 0.01
 constexpr int kCriticalAbsences = 5;      // visits beyond those that were needed to believe it
 
+constexpr double kSlow = 0.01;
+constexpr double kFitted = 2.5;  // log: gradients of all layers a twelfth of what is usual
+
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -70,6 +73,10 @@ bool GradientFlow::end_step(std::int64_t step) {
     bool found = false;
     const double at = reference(layer, step, found);
     if (!found) continue;
+    layer.usual_reference += std::max(kSlow, 1.0 / ++layer.references) * (at - layer.usual_reference);
+    // Of a run that has fitted its data, what gradients are left is a matter of single samples: their proportions mean
+    // little.
+    if (at < layer.usual_reference - kFitted) continue;
     layer.strength.observe(step, layer.log_rms - at);
     suspected = suspected || (layer.strength.suspected() && !layer.strength.departed());
   }

@@ -34,6 +34,8 @@ class GradientFlow {
   struct Layer {
     Presence presence;
     Departure strength{SeriesRule{Side::kDown, 0.35, 3.5, 4}};
+    double usual_reference = 0.0;  // slow mean of what it is compared with
+    int references = 0;
     std::int64_t step = -1;  // of the newest finite, non-zero gradient
     double log_rms = 0.0;
     int place = 0;
