@@ -129,7 +129,7 @@ class GradientLost(Blocked):
 class NonFinite(Fault):
     """A number that is none appears at one place; `direction` is where the report must say it came from."""
 
-    direction = "forward"
+    direction = "output"
 
     def draw(self) -> None:
         self.choose_layer()
@@ -168,7 +168,7 @@ class ForwardNan(NonFinite):
 class BackwardInf(NonFinite):
     """The gradient of the layer's output overflows."""
 
-    direction = "backward"
+    direction = "gradient"
 
     def draw(self) -> None:
         called = [n for n in self.task.layers() if not n.endswith("out_proj") and n != "places"]
@@ -186,7 +186,7 @@ class BackwardInf(NonFinite):
 class WeightInf(NonFinite):
     """One weight is infinite before the pass."""
 
-    direction = "weights"
+    direction = "weight"
 
     def strike(self) -> None:
         p = self.task.weights(self.struck)[0].data.view(-1)
@@ -205,7 +205,7 @@ class InputNan(NonFinite):
 
     def draw(self) -> None:
         self.struck = self.task.layers()[0]
-        self.truth = {self.struck, "input"}
+        self.truth = {self.struck, ""}
 
     def batch(self, batch: Batch) -> Batch:
         x = batch[0].clone()

@@ -297,6 +297,15 @@ class SameUnits(Collapsed):
             p.data.lerp_(p.data[:1].expand_as(p), 0.2)
 
 
+#: What takes the output of a layer normalisation, by its name, beside it.
+TAKERS = {
+    "ln1": ("attn.qkv", "attn.q", "attn.k", "attn.v", "mha"),
+    "ln2": ("fc", "mlp.0", "up"),
+    "ln": ("head", "tokens"),
+    "norm1": ("linear1",),
+}
+
+
 @fault(COLLAPSED, *CONSEQUENCES_OF_COLLAPSE)
 class GammaCollapses(Collapsed):
     """The gain of a normalisation shrinks by a tenth at each update."""
@@ -306,14 +315,15 @@ class GammaCollapses(Collapsed):
         return task.__name__ in ("CnnBn", "ResNetSmall", "EncoderMasked", "GptSdpa", "VitSoftmax", "RecallMha")
 
     def draw(self) -> None:
+        """Right to name: the normalisation, what it is the normalisation of, and the layer that takes its output."""
         kinds = (nn.BatchNorm2d, nn.LayerNorm)
         self.choose_layer([n for n, m in self.model.named_modules() if isinstance(m, kinds)])
-        self.accept_taker()
-
-    def accept_taker(self) -> None:
         for place in self.task.units:
             if place.norm == self.struck:
                 self.truth |= place.names
+        name = self.struck.rpartition(".")[2]
+        takers = tuple(self.struck.removesuffix(name) + t for t in TAKERS.get(name, ()))
+        self.truth |= self.task.under(takers)
 
     def inside(self) -> None:
         self.module(self.struck).weight.data *= 0.9

@@ -222,7 +222,7 @@ def look(detector: Any, step: int) -> Poll:
         for name, check in told["checks"].items()
         if check["level"] in ("warn", "critical")
     }
-    return Poll(step, checks, told.get("origin"))
+    return Poll(step, checks, told["facts"].get("origin"))
 
 
 def found(poll: Poll, fault: Fault) -> bool:

@@ -77,7 +77,7 @@ def names_of(poll: Poll | None, check: str, trace: Trace) -> tuple[tuple[str, ..
         return (), True
     if check == "origin":
         assert poll.origin is not None
-        return (str(poll.origin.get("layer")),), poll.origin.get("direction") == trace.direction
+        return (str(poll.origin.get("layer")),), poll.origin.get("what") == trace.direction
     return tuple(poll.checks[check][1]), True
 
 
