@@ -81,6 +81,17 @@ class Fault:
             self.age += 1
             self.inside()
 
+    @contextmanager
+    def own_batches(self) -> Iterator[None]:
+        """Held-out batches are drawn as the faulty loader would give them."""
+        draw = self.task.draw
+        if self.active:
+            self.task.draw = lambda g, n: self.batch(draw(g, n))  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            self.task.draw = draw  # type: ignore[method-assign]
+
     def finish(self) -> None:
         for handle in self.handles:
             handle.remove()

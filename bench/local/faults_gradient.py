@@ -138,6 +138,12 @@ class NonFinite(Fault):
     def prepare(self) -> None:
         pass
 
+    def choose_called(self) -> None:
+        """A layer that is called as a module; for an attention module its output is that of its last projection."""
+        called = [n for n in self.task.layers() if not n.endswith("out_proj") and n != "places"]
+        self.choose_layer(called)
+        self.truth |= self.task.under((self.struck,))
+
     def measure(self) -> Tensor:
         return torch.tensor(float(all(bool(p.isfinite().all()) for p in self.model.parameters())))
 
@@ -154,8 +160,7 @@ class ForwardNan(NonFinite):
         return True
 
     def draw(self) -> None:
-        called = [n for n in self.task.layers() if not n.endswith("out_proj") and n != "places"]
-        self.choose_layer(called)
+        self.choose_called()
         self.on_output(self.struck, self.spoil)
 
     def spoil(self, y: Tensor) -> Tensor:
@@ -171,8 +176,7 @@ class BackwardInf(NonFinite):
     direction = "gradient"
 
     def draw(self) -> None:
-        called = [n for n in self.task.layers() if not n.endswith("out_proj") and n != "places"]
-        self.choose_layer(called)
+        self.choose_called()
         self.on_output(self.struck, self.spoil)
 
     def spoil(self, y: Tensor) -> Tensor:
