@@ -290,8 +290,12 @@ class SameUnits(Collapsed):
             p.data.lerp_(p.data[:1].expand_as(p), 0.2)
 
 
-#: What takes the output of a layer normalisation, by its name, beside it.
-TAKERS = {
+#: What takes the output of a layer normalisation, and what a batch normalisation normalises, by its name, beside it.
+NEIGHBOURS = {
+    "bn1": ("conv1",),
+    "bn2": ("conv2",),
+    "bn3": ("conv3",),
+    "1": ("0",),
     "ln1": ("attn.qkv", "attn.q", "attn.k", "attn.v", "mha"),
     "ln2": ("fc", "mlp.0", "up"),
     "ln": ("head", "tokens"),
@@ -311,12 +315,9 @@ class GammaCollapses(Collapsed):
         """Right to name: the normalisation, what it is the normalisation of, and the layer that takes its output."""
         kinds = (nn.BatchNorm2d, nn.LayerNorm)
         self.choose_layer([n for n, m in self.model.named_modules() if isinstance(m, kinds)])
-        for place in self.task.units:
-            if place.norm == self.struck:
-                self.truth |= place.names
         name = self.struck.rpartition(".")[2]
-        takers = tuple(self.struck.removesuffix(name) + t for t in TAKERS.get(name, ()))
-        self.truth |= self.task.under(takers)
+        near = tuple(self.struck.removesuffix(name) + t for t in NEIGHBOURS.get(name, ()))
+        self.truth |= self.task.under(near)
 
     def inside(self) -> None:
         self.module(self.struck).weight.data *= 0.9

@@ -215,10 +215,11 @@ def attach_detector(training: Training) -> Any:
     return argus.LocalDetector(training.model, training.optimizer)
 
 
-def look(detector: Any, step: int) -> Poll:
+def look(detector: Any, root: str, step: int) -> Poll:
+    """What stands in the report now. The model itself, which the report calls by its class, has the empty name as in PyTorch."""
     told = detector.to_dict()
     checks = {
-        name: (check["level"], list(check["layers"]))
+        name: (check["level"], ["" if layer == root else layer for layer in check["layers"]])
         for name, check in told["checks"].items()
         if check["level"] in ("warn", "critical")
     }
@@ -273,7 +274,7 @@ def run(training: Training, trace: Trace, fault: Fault | None, detector: Any) ->
                 end = min(end, max(step + 25, (trace.at or 0) + 60))
         step += 1
         if detector is not None and (step % POLL_STEPS == 0 or step == end):
-            trace.polls.append(look(detector, step))
+            trace.polls.append(look(detector, type(training.model).__name__, step))
             if fault and fault.active and found(trace.polls[-1], fault):
                 end = min(end, step + AFTERMATH_STEPS)
     return times
