@@ -25,17 +25,17 @@ class ActivationJudge:
     def add_site(self, layer: str, chain: Sequence[str], is_output: bool) -> int:
         """The number of a new site; sites are added in order of execution."""
 
-    def visit(self, site: int, step: int, pointer: int, dtype: int, shape: tuple, stride: tuple, unit_axis: int) -> int:
+    def visit(self, site: int, step: int, pointer: int, dtype: int, shape: tuple[int, ...], stride: tuple[int, ...], unit_axis: int) -> int:
         """
         Reads and judges one tensor; 0: calm, 1: calibrating, 2: suspected, come again soon.
         """
 
-    def visit_copied(self, site: int, step: int, pointer: int, shape: tuple, stride: tuple, unit_axis: int) -> int:
+    def visit_copied(self, site: int, step: int, pointer: int, shape: tuple[int, ...], stride: tuple[int, ...], unit_axis: int) -> int:
         """
         The same for float32 values gathered at `offsets` of a tensor of this shape and stride.
         """
 
-    def offsets(self, shape: tuple, stride: tuple, unit_axis: int) -> bytes:
+    def offsets(self, shape: tuple[int, ...], stride: tuple[int, ...], unit_axis: int) -> bytes:
         """
         Offsets in elements of what `visit` would read, int64 as bytes; empty when it would read nothing.
         """
@@ -555,6 +555,9 @@ class Parameters:
         """
         Right after it, with the same `due`. `left`: what else is to be compared before the next one.
         """
+
+    def pass_over(self, optimizer: int, updates: int) -> None:
+        """So many updates went by without a call."""
 
     def begin_update(self, optimizer: int) -> None:
         """An update whose values are fed."""

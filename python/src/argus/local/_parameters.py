@@ -172,7 +172,9 @@ class Parameters(Part):
 
     def before_update(self, which: int, optimizer: Optimizer, has_closure: bool) -> None:
         updates = self._updates[which]
-        self._pass_over(which)
+        unseen = self.context.unseen[which]
+        if self._reader is None and unseen:
+            self._native.pass_over(which, unseen)
         if updates.entries != _entries(optimizer):
             self._assign()
         if has_closure and type(optimizer).__name__ == "LBFGS":
@@ -192,7 +194,7 @@ class Parameters(Part):
             at = self._device_rows
             self._reader.before(
                 which, self.context.step, not has_closure, states,
-                [at[number] for number in updates.due], [at[number] for number in compared], replaced,
+                [at[number] for number in updates.due], [at[number] for number in compared], replaced, unseen,
             )  # fmt: skip
             return
         if replaced:
@@ -202,16 +204,17 @@ class Parameters(Part):
             self._look_everywhere(optimizer)
 
     def skip_update(self, which: int, optimizer: Optimizer) -> None:
-        updates = self._updates[which]
-        self._pass_over(which)
+        updates, unseen = self._updates[which], self.context.unseen[which]
         last = updates.due + updates.left
         updates.due, updates.left = [], []
+        if self._reader is not None:
+            left = [self._device_rows[number] for number in last]
+            self._reader.before(which, self.context.step, False, optimizer.state, [], left, False, unseen)
+            self._reader.after(self.context.step, optimizer.state, [], [])
+            return
+        if unseen:
+            self._native.pass_over(which, unseen)
         self._native.before(which, self.context.step, False, optimizer.state, [], last)
-
-    def _pass_over(self, which: int) -> None:
-        """Counts updates that went by unseen: what the last one seen left is compared no more."""
-        if self.context.unseen[which]:
-            self._native.pass_over(which, self.context.unseen[which])
 
     def after_update(self, which: int, optimizer: Optimizer) -> None:
         updates = self._updates[which]

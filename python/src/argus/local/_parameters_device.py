@@ -57,11 +57,12 @@ def _flat(tensor: Tensor) -> Tensor:
 class _Copy:
     """What was taken around one update, on its way to the host."""
 
-    def __init__(self, which: int, step: int, fed: bool, forget: bool) -> None:
+    def __init__(self, which: int, step: int, fed: bool, forget: bool, unseen: int) -> None:
         self.which = which
         self.step = step
         self.fed = fed
         self.forget = forget  # the optimizer's state was replaced before this update
+        self.unseen = unseen  # updates before this one that nobody looked at
         self.leaves: list[Tensor] = []
         self.calls: list[tuple[int, DeviceRow, int, Any]] = []
         self.pieces: list[tuple[DeviceRow, int, int]] = []
@@ -117,10 +118,16 @@ class DeviceReader:
         due: list[DeviceRow],
         compared: list[DeviceRow],
         replaced: bool,
+        unseen: int,
     ) -> None:
-        """Right before an update. `replaced`: the optimizer's state is another one than at the last update."""
+        """Right before an update.
+
+        Args:
+            replaced: The optimizer's state is another one than at the last update.
+            unseen: Updates that went by since the last call.
+        """
         self.judge_arrived()
-        self._now = copy = _Copy(which, step, fed, self._replaced(states, due) or replaced)
+        self._now = copy = _Copy(which, step, fed, self._replaced(states, due) or replaced, unseen)
         with torch.no_grad():
             for row in due:
                 self._take(copy, BEFORE, row, states, fed)
@@ -216,6 +223,8 @@ class DeviceReader:
         native = self._native
         if copy.forget:
             native.forget_states(copy.which)
+        if copy.unseen:
+            native.pass_over(copy.which, copy.unseen)
         native.begin_update(copy.which)
         values = copy.values()
         if values is None:
