@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from types import TracebackType
@@ -122,7 +121,7 @@ class LocalDetector:
         self._layers.refresh()
         crew.attach(
             context,
-            [_load(*entry) for entry in PARTS if importlib.util.find_spec(entry[0])] if parts is None else list(parts),
+            [_load(*entry) for entry in PARTS] if parts is None else list(parts),
         )
         self._passes.attach()
         for which, optimizer_of in enumerate(optimizers):
