@@ -96,11 +96,16 @@ void GradientFlow::reset() {
   touched_.clear();
 }
 
-Level GradientFlow::level(const Layer& layer, bool any_gone) const {
+bool GradientFlow::joins(const Layer& layer) const {
+  return layer.strength.suspected() && layer.strength.effect() <= -kMinEffect;
+}
+
+Level GradientFlow::level(const Layer& layer, bool any_gone, bool any_weak) const {
   // Layers are visited in turn: where one is believed to be cut off, its neighbours need fewer visits to be counted in.
   if (any_gone && !layer.presence.gone() && layer.presence.run() >= kJoins &&
       layer.presence.log_chance() < kJoinsBelief)
     return Level::kWarn;
+  if (any_weak && !layer.strength.departed() && !layer.presence.gone() && joins(layer)) return Level::kWarn;
   if (layer.presence.gone()) {
     const double per_visit = layer.presence.log_chance() / layer.presence.run();
     const int needed = static_cast<int>(std::ceil(Presence::kBelieved / per_visit));
@@ -113,6 +118,8 @@ void GradientFlow::add_findings(const std::vector<std::string>& names, Findings&
   constexpr auto kCheck = static_cast<std::size_t>(Check::kGradientFlow);
   const bool any_gone =
       std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.presence.gone(); });
+  const bool any_weak =
+      std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) { return layer.strength.departed(); });
   const Layer* after = nullptr;  // the next layer towards the loss, when it is well
   std::size_t after_index = 0;
   for (std::size_t back = by_place_.size(); back-- > 0;) {
@@ -120,7 +127,7 @@ void GradientFlow::add_findings(const std::vector<std::string>& names, Findings&
     const Layer& layer = layers_[index];
     ++out.known[kCheck];
     out.judged[kCheck] += layer.strength.judged() || layer.presence.visits() >= Presence::kLeastVisits + 1 ? 1 : 0;
-    const Level level = this->level(layer, any_gone);
+    const Level level = this->level(layer, any_gone, any_weak);
     if (level == Level::kOk) {
       after = &layer;
       after_index = index;
@@ -130,7 +137,7 @@ void GradientFlow::add_findings(const std::vector<std::string>& names, Findings&
     f.check = Check::kGradientFlow;
     f.level = level;
     f.layer = names[index];
-    const bool gone = layer.presence.gone() || !layer.strength.departed();
+    const bool gone = layer.presence.gone() || !(layer.strength.departed() || joins(layer));
     // The break is what is to be looked at; what lies before it only suffers from it.
     const bool is_break = after != nullptr || back + 1 == by_place_.size();
     f.severity = (gone ? 1.0 : 1.0 - std::exp(layer.strength.effect() / 4.0)) * (is_break ? 1.0 : 0.6);

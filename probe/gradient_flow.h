@@ -31,9 +31,11 @@ class GradientFlow {
   void add_findings(const std::vector<std::string>& names, Findings& out) const;
 
  private:
+  static constexpr double kMinEffect = 3.5;  // log: a thirtieth of what is usual beside the later layers
+
   struct Layer {
     Presence presence;
-    Departure strength{SeriesRule{Side::kDown, 0.35, 3.5, 4}};
+    Departure strength{SeriesRule{Side::kDown, 0.35, kMinEffect, 4}};
     double usual_reference = 0.0;  // slow mean of what it is compared with
     int references = 0;
     std::int64_t step = -1;  // of the newest finite, non-zero gradient
@@ -42,7 +44,8 @@ class GradientFlow {
   };
 
   double reference(const Layer& layer, std::int64_t step, bool& found) const;
-  Level level(const Layer& layer, bool any_gone) const;
+  bool joins(const Layer& layer) const;
+  Level level(const Layer& layer, bool any_gone, bool any_weak) const;
 
   std::vector<Layer> layers_;
   std::vector<int> by_place_;

@@ -231,6 +231,8 @@ class Parameters(Part):
         if self._unowned and self._reader is None:
             due = range(self._layers) if context.deep else context.due_indices(self._layers)
             self._native.scan(step, [n for layer in due for n in self._unowned.get(layer, ())], False)
+        if context.deep and context.share is not None and self._reader is None:
+            context.share(step, self._native.hash([row.number for row in self._known.values()]))
         if context.order is not self._order:
             self._order = context.order
             self._native.set_order(context.order)
