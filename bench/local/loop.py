@@ -257,7 +257,7 @@ def training_before(trace: Trace) -> Tensor:
 
 
 def run(training: Training, trace: Trace, fault: Fault | None, detector: Any) -> list[float]:
-    """The loop. After a fault it ends when the window is over, soon after it was found, or soon after the loss is no number."""
+    """The loop. After a fault it ends when the window is over or soon after it was found."""
     times: list[float] = []
     end = training.setup.steps if trace.at is None else trace.at + WINDOW_STEPS
     step = 0
@@ -270,8 +270,6 @@ def run(training: Training, trace: Trace, fault: Fault | None, detector: Any) ->
         times.append(time.perf_counter() - began)
         if fault:
             fault.between() if fault.active else fault.history()
-            if fault.active and not math.isfinite(trace.losses[-1]):
-                end = min(end, max(step + 25, (trace.at or 0) + 60))
         step += 1
         if detector is not None and (step % POLL_STEPS == 0 or step == end):
             trace.polls.append(look(detector, type(training.model).__name__, step))
