@@ -28,7 +28,8 @@ class Layer {
       for (float& v : x) v = normal(random_);
       for (int u = 0; u < units_; ++u) {
         float z = bias[static_cast<std::size_t>(u)];
-        for (int i = 0; i < kInputs; ++i) z += gain * weight_[static_cast<std::size_t>(u * kInputs + i)] * x[static_cast<std::size_t>(i)];
+        for (int i = 0; i < kInputs; ++i)
+          z += gain * weight_[static_cast<std::size_t>(u * kInputs + i)] * x[static_cast<std::size_t>(i)];
         out[static_cast<std::size_t>(r * units_ + u)] = activation(z);
       }
     }
@@ -56,8 +57,8 @@ float gelu(float z) { return 0.5f * z * (1.0f + std::erf(z / std::sqrt(2.0f))); 
 float tanh_of(float z) { return std::tanh(z); }
 float sigmoid(float z) { return 1.0f / (1.0f + std::exp(-z)); }
 
-std::int64_t run(ActivationJudge& judge, Layer& layer, const std::function<float(float)>& f, std::int64_t step, int visits,
-                 std::int64_t apart = 6) {
+std::int64_t run(ActivationJudge& judge, Layer& layer, const std::function<float(float)>& f, std::int64_t step,
+                 int visits, std::int64_t apart = 6) {
   for (int v = 0; v < visits; ++v, step += apart) layer.visit(judge, step, f);
   return step;
 }

@@ -6,17 +6,18 @@
 namespace argus::probe {
 namespace {
 
-constexpr double kClip = 4.0;           // bound of what one value can say, in scales
-constexpr double kSlack = 1.0;          // departures below it are noise: no evidence, whatever their number
-constexpr double kEvidence = 8.0;       // two values at the bound and one beside them, or a dozen at 1.7 scales
-constexpr double kEvidenceMax = 24.0;   // so that a recovery is believed after as many good values
-constexpr double kLevelRate = 0.1;      // share of a residual that moves the level
-constexpr double kSlopeRate = 0.02;     // and the slope
-constexpr double kScaleRate = 0.05;     // and the scale
-constexpr double kHorizonSteps = 100.0; // how long a slope is trusted without new values, or as long as it was seen
-constexpr int kAcquit = 16;             // visits below min_effect after which a suspected level is the new normal
+constexpr double kClip = 4.0;            // bound of what one value can say, in scales
+constexpr double kSlack = 1.0;           // departures below it are noise: no evidence, whatever their number
+constexpr double kEvidence = 8.0;        // two values at the bound and one beside them, or a dozen at 1.7 scales
+constexpr double kEvidenceMax = 24.0;    // so that a recovery is believed after as many good values
+constexpr double kLevelRate = 0.1;       // share of a residual that moves the level
+constexpr double kSlopeRate = 0.02;      // and the slope
+constexpr double kScaleRate = 0.05;      // and the scale
+constexpr double kHorizonSteps = 100.0;  // how long a slope is trusted without new values, or as long as it was seen
+constexpr int kAcquit = 16;              // visits below min_effect after which a suspected level is the new normal
 constexpr double kMadToSigma = 1.4826;
-constexpr double kFewValues = 1.5;      // twelve values underestimate a scale about as often as not; this is their upper quartile
+constexpr double kFewValues =
+    1.5;  // twelve values underestimate a scale about as often as not; this is their upper quartile
 constexpr double kMeanDeviationToSigma = 1.2533;
 
 template <std::size_t N>
@@ -60,7 +61,8 @@ void Series::calibrate(std::int64_t step, double value) {
   }
   slope_ = median(slopes, n);
   std::array<double, kN> rest{};
-  for (std::size_t i = 0; i < kN; ++i) rest[i] = first_values_[i] + slope_ * static_cast<double>(step - first_steps_[i]);
+  for (std::size_t i = 0; i < kN; ++i)
+    rest[i] = first_values_[i] + slope_ * static_cast<double>(step - first_steps_[i]);
   level_ = median(rest, kN);
   for (double& r : rest) r = std::abs(r - level_);
   scale_ = std::max(rule_.noise_floor, kFewValues * kMadToSigma * median(rest, kN));
@@ -84,7 +86,8 @@ const SeriesVerdict& Series::observe(std::int64_t step, double value) {
   }
   ++visits_;
   const bool held = verdict_.since >= 0;
-  const double predicted = (held ? onset_level_ : level_) + travel(slope_, step - last_step_, last_step_ - first_steps_[0]);
+  const double predicted =
+      (held ? onset_level_ : level_) + travel(slope_, step - last_step_, last_step_ - first_steps_[0]);
   const double surprise = std::clamp((value - predicted) / scale_, -kClip, kClip);
   up_ = rule_.side == Side::kDown ? 0.0 : std::clamp(up_ + surprise - kSlack, 0.0, kEvidenceMax);
   down_ = rule_.side == Side::kUp ? 0.0 : std::clamp(down_ - surprise - kSlack, 0.0, kEvidenceMax);

@@ -1,9 +1,10 @@
 // One scalar of one layer over a run: its own normal course, and evidence that it left it.
 //
-// A robust line (median level, Theil-Sen slope) is drawn through the first kCalibration values; later ones are standardised
-// against its one-step prediction and turned into two one-sided CUSUMs (Page 1954) over clipped surprises. A value under
-// suspicion does not teach the baseline. A finding needs three things at once: evidence, an effect of at least `min_effect` in
-// the unit of the series against the baseline at its onset, and `confirm` visits in a row beyond it.
+// A robust line (median level, Theil-Sen slope) is drawn through the first kCalibration values; later ones are
+// standardised against its one-step prediction and turned into two one-sided CUSUMs (Page 1954) over clipped surprises.
+// A value under suspicion does not teach the baseline. A finding needs three things at once: evidence, an effect of at
+// least `min_effect` in the unit of the series against the baseline at its onset, and `confirm` visits in a row beyond
+// it.
 #pragma once
 
 #include <array>
@@ -15,16 +16,18 @@ enum class Side : std::uint8_t { kUp, kDown, kBoth };
 
 struct SeriesRule {
   Side side = Side::kBoth;
-  double noise_floor = 0.05;  ///< least scale of the noise, unit of the series; keeps a constant series from alarming at a hair
-  double min_effect = 1.0;    ///< least departure from the baseline that matters, unit of the series (for logs: of a factor)
-  int confirm = 3;            ///< visits in a row beyond min_effect and with evidence before `departed`
+  double noise_floor =
+      0.05;  ///< least scale of the noise, unit of the series; keeps a constant series from alarming at a hair
+  double min_effect =
+      1.0;          ///< least departure from the baseline that matters, unit of the series (for logs: of a factor)
+  int confirm = 3;  ///< visits in a row beyond min_effect and with evidence before `departed`
 };
 
 struct SeriesVerdict {
-  double surprise = 0.0;        ///< standardised one-step surprise; 0 while calibrating
-  double effect = 0.0;          ///< value minus the baseline (that before the onset, once suspected), unit of the series
-  double baseline = 0.0;        ///< what was expected here
-  std::int64_t since = -1;      ///< step of the onset while suspected or departed, else -1
+  double surprise = 0.0;    ///< standardised one-step surprise; 0 while calibrating
+  double effect = 0.0;      ///< value minus the baseline (that before the onset, once suspected), unit of the series
+  double baseline = 0.0;    ///< what was expected here
+  std::int64_t since = -1;  ///< step of the onset while suspected or departed, else -1
   std::int64_t last_good = -1;  ///< newest step not under suspicion
   bool calibrating = true;
   bool suspected = false;  ///< evidence, not yet confirmed: worth another look soon

@@ -21,15 +21,20 @@ enum class DType : std::uint8_t {
 
 inline constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::kF64: return 8;
-    case DType::kF32: return 4;
+    case DType::kF64:
+      return 8;
+    case DType::kF32:
+      return 4;
     case DType::kF16:
-    case DType::kBF16: return 2;
-    default: return 1;
+    case DType::kBF16:
+      return 2;
+    default:
+      return 1;
   }
 }
 
-/// `count` elements `stride` elements apart, starting at `data`. The caller keeps the memory alive and unchanged meanwhile.
+/// `count` elements `stride` elements apart, starting at `data`. The caller keeps the memory alive and unchanged
+/// meanwhile.
 struct View {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -41,7 +46,8 @@ namespace detail {
 
 inline float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 
-/// A small float of `kExponent` and `kMantissa` bits with the given bias, subnormals included; infinities and NaN are the caller's.
+/// A small float of `kExponent` and `kMantissa` bits with the given bias, subnormals included; infinities and NaN are
+/// the caller's.
 template <int kExponent, int kMantissa>
 inline float from_small(std::uint32_t bits, int bias) {
   const std::uint32_t sign = (bits >> (kExponent + kMantissa)) & 1u;
@@ -50,7 +56,8 @@ inline float from_small(std::uint32_t bits, int bias) {
   float value = 0.0f;
   if (exponent == 0) {
     // Exact: a power of two times a small integer.
-    value = static_cast<float>(mantissa) * std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias - kMantissa) << 23);
+    value = static_cast<float>(mantissa) *
+            std::bit_cast<float>(static_cast<std::uint32_t>(127 + 1 - bias - kMantissa) << 23);
   } else {
     const auto high = static_cast<std::uint32_t>(static_cast<int>(exponent) - bias + 127);
     value = std::bit_cast<float>((high << 23) | (mantissa << (23 - kMantissa)));
@@ -126,14 +133,22 @@ struct Element<DType::kF8E5M2FNUZ> {
 template <class F>
 decltype(auto) with_element(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::kF64: return f(Element<DType::kF64>{});
-    case DType::kF16: return f(Element<DType::kF16>{});
-    case DType::kBF16: return f(Element<DType::kBF16>{});
-    case DType::kF8E4M3FN: return f(Element<DType::kF8E4M3FN>{});
-    case DType::kF8E5M2: return f(Element<DType::kF8E5M2>{});
-    case DType::kF8E4M3FNUZ: return f(Element<DType::kF8E4M3FNUZ>{});
-    case DType::kF8E5M2FNUZ: return f(Element<DType::kF8E5M2FNUZ>{});
-    case DType::kF32: break;
+    case DType::kF64:
+      return f(Element<DType::kF64>{});
+    case DType::kF16:
+      return f(Element<DType::kF16>{});
+    case DType::kBF16:
+      return f(Element<DType::kBF16>{});
+    case DType::kF8E4M3FN:
+      return f(Element<DType::kF8E4M3FN>{});
+    case DType::kF8E5M2:
+      return f(Element<DType::kF8E5M2>{});
+    case DType::kF8E4M3FNUZ:
+      return f(Element<DType::kF8E4M3FNUZ>{});
+    case DType::kF8E5M2FNUZ:
+      return f(Element<DType::kF8E5M2FNUZ>{});
+    case DType::kF32:
+      break;
   }
   return f(Element<DType::kF32>{});
 }

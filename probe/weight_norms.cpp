@@ -11,9 +11,10 @@ namespace {
 constexpr std::int64_t kFreshSteps = 48;  // twice the longest rotation
 constexpr double kOutside = 0.3;          // log of growth between updates: a third more
 constexpr double kOutsideGrave = 1.0;
-constexpr double kShrunk = -0.7;  // at once: constraints take a little each time
-constexpr double kAlone = 3.0;    // times the departure of the layer that left its course furthest but one
-constexpr int kPeers = 2;         // other layers that are judged, for one to stand out
+constexpr std::int64_t kBegun = 16;  // steps: a constraint first takes all that the initial values have too much
+constexpr double kShrunk = -0.7;     // at once: constraints take a little each time
+constexpr double kAlone = 3.0;       // times the departure of the layer that left its course furthest but one
+constexpr int kPeers = 2;            // other layers that are judged, for one to stand out
 
 }  // namespace
 
@@ -47,7 +48,7 @@ void WeightNorms::observe_outside(int index, double log_ratio) {
 
 void WeightNorms::judge_outside(Layer& layer, std::int64_t step, bool restored) {
   const double grown = std::exchange(layer.newly_outside, 0.0);
-  if (restored) return;
+  if (restored || step < kBegun) return;
   layer.grown_outside = std::max(0.0, layer.grown_outside + grown);
   const bool shrunk = grown <= kShrunk;
   if (layer.grown_outside < kOutside && !shrunk) return;

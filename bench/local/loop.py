@@ -49,6 +49,7 @@ class Setup:
     evaluate_every: int | None = None
     sparse: float = 0.0  # biases start this much lower, so that ReLUs are sparse from the start
     label: str = ""
+    budget: float = 0.005  # of the detector: 1 thins nothing, and the clock then decides nothing
 
 
 @dataclass
@@ -212,7 +213,7 @@ class Training:
 def attach_detector(training: Training) -> Any:
     import argus
 
-    return argus.LocalDetector(training.model, training.optimizer)
+    return argus.LocalDetector(training.model, training.optimizer, budget=training.setup.budget)
 
 
 def look(detector: Any, root: str, step: int) -> Poll:
