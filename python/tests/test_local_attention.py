@@ -7,22 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-import torch.nn.functional as F
-from local_driver import Driver
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import (
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+from local_driver import Driver  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
+from torch.utils.checkpoint import (  # noqa: E402
     CheckpointPolicy,
     checkpoint,
     create_selective_checkpoint_contexts,
 )
 
-from argus._native import Check, Level
-from argus.local import LocalDetector
-from argus.local import _attention as attention_module
-from argus.local._attention import Attention
-from argus.local._attention_reading import mha_rows, sdpa_rows, softmax_rows
+from argus._native import Check, Level  # noqa: E402
+from argus.local import LocalDetector  # noqa: E402
+from argus.local import _attention as attention_module  # noqa: E402
+from argus.local._attention import Attention  # noqa: E402
+from argus.local._attention_reading import mha_rows, sdpa_rows, softmax_rows  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
-from local_driver import Driver
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from argus._native import Level
-from argus.local._origin import Origin
+torch = pytest.importorskip("torch")
+
+from local_driver import Driver  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
+
+from argus._native import Level  # noqa: E402
+from argus.local._origin import Origin  # noqa: E402
 
 torch.set_num_threads(1)
 
