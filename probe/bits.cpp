@@ -99,7 +99,8 @@ void ExponentScan::begin(const View& view) { begin(moments(view)); }
 void ExponentScan::begin(const Moments& all) { usual_ = std::max(all.max_abs, kSpread * all.rms_without_max()); }
 
 ExponentScan::Piece ExponentScan::next(std::int64_t elements, std::int64_t steps) {
-  if (elements < kLeastElements) return {};
+  too_small_ = elements < kLeastElements;
+  if (too_small_) return {};
   if (next_ >= elements) next_ = 0;
   const std::int64_t planned = (elements * std::max<std::int64_t>(1, steps) + kDueSteps - 1) / kDueSteps;
   const std::int64_t count = std::min(std::max(planned, kLeastElements), elements);

@@ -88,12 +88,15 @@ class ExponentScan {
   /// The tensor was replaced on purpose.
   void reset() { usual_ = 0.0; }
   std::int64_t passes() const { return passes_; }
+  /// Too few elements for one of them to stand out: such a tensor is not read.
+  bool too_small() const { return too_small_; }
 
  private:
   Jump read(const View& view, Piece piece);
 
   std::int64_t next_ = 0;
   std::int64_t passes_ = 0;
+  bool too_small_ = false;
   double usual_ = 0.0;  // largest magnitude that was no jump
 };
 

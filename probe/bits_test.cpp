@@ -8,6 +8,8 @@
 #include <set>
 #include <vector>
 
+#include "probe/weight_integrity.h"
+
 namespace argus::probe {
 namespace {
 
@@ -100,6 +102,20 @@ TEST(ExponentScan, EachHighExponentBitOfATypicalWeightIsSeen) {
     const bool larger = std::abs(values[123]) > 10.0f;
     EXPECT_EQ(scan.advance_all(view_of(values)).element == 123, larger) << bit;
   }
+}
+
+TEST(WeightIntegrity, CountsWholePassesOverWhatItReads) {
+  WeightIntegrity integrity;
+  integrity.add_parameter(0);
+  integrity.add_parameter(0);
+  auto large = weights(1000, 7);
+  auto bias = weights(4, 8);  // too few to stand out from: not read
+  EXPECT_EQ(integrity.passes(), 0);
+  for (std::int64_t step = 1; step <= 2 * ExponentScan::kCoverageSteps; ++step) {
+    EXPECT_FALSE(integrity.scan(0, step, view_of(large)));
+    EXPECT_FALSE(integrity.scan(1, step, view_of(bias)));
+  }
+  EXPECT_GE(integrity.passes(), 2);
 }
 
 TEST(ExponentScan, GrowthOfTheWholeIsNoJump) {

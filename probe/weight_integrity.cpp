@@ -135,9 +135,11 @@ void WeightIntegrity::reset() {
 }
 
 std::int64_t WeightIntegrity::passes() const {
-  std::int64_t least = parameters_.empty() ? 0 : parameters_.front().scan.passes();
-  for (const Parameter& p : parameters_) least = std::min(least, p.scan.passes());
-  return least;
+  std::int64_t least = -1;
+  for (const Parameter& p : parameters_) {
+    if (!p.scan.too_small() && (least < 0 || p.scan.passes() < least)) least = p.scan.passes();
+  }
+  return std::max<std::int64_t>(0, least);
 }
 
 void WeightIntegrity::add_findings(const std::vector<std::string>& names, std::int64_t step, Findings& out) const {
