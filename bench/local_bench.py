@@ -84,7 +84,12 @@ def chosen(only: list[str]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first", type=int, default=1000, help="first seed; the checks were tuned on seeds below 1000")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=5000,
+        help="first seed; failing cases below 3000 were looked at while the checks were made",
+    )
     parser.add_argument(
         "--models", type=int, default=4, help="a seed, for each fault; the next seed takes the next ones"
     )
