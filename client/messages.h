@@ -13,7 +13,7 @@ struct Architecture {
   std::int64_t num_layers = 0;
   std::int64_t hidden_dim = 0;
   std::int64_t vocab_size = 0;
-  std::string dtype;  ///< at most 256 bytes of UTF-8
+  std::string dtype = {};  ///< at most 256 bytes of UTF-8
 };
 
 /// Who the run is: what its registration says, and each of its steps again.
