@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import math
-import socket
+import platform
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -197,7 +197,7 @@ def test_the_name_of_a_device_is_in_no_byte(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_error_is_bounded_and_tells_neither_place_nor_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "trainbox7.lab.example")
+    monkeypatch.setattr(platform, "node", lambda: "trainbox7.lab.example")
     monkeypatch.setattr(getpass, "getuser", lambda: "ada")
     monkeypatch.setenv("SOME_TOKEN", "tok-1234567890")
     error = OSError(
