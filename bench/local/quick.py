@@ -26,7 +26,7 @@ forward_nan mlp_relu, backward_inf cnn_bn, weight_inf lstm, input_nan vit
 """
 HEALTHY = (
     Setup("mlp_relu", SEED, "adamw", label="plain"),
-    Setup("mlp_relu", SEED + 1, "sgd", sparse=0.5, label="sparse from the start"),
+    Setup("mlp_relu", SEED + 1, "adamw", sparse=0.5, label="sparse from the start"),
     Setup("mlp_tanh", SEED + 2, "momentum", schedule="cosine", label="cosine to zero"),
     Setup("mlp_tanh", SEED + 3, "adam", samples=128, label="learned by heart"),
     Setup("cnn_bn", SEED + 4, "adamw", dropout=0.3, label="dropout"),
