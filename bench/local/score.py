@@ -7,23 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from argus.local._report import CHECKS as REPORTED
 from bench.intervals import clopper_pearson
 
 from .faults import FAULTS, Fault
 from .loop import Poll, Trace
 
-CHECKS = (
-    "dead_neurons",
-    "activation_saturation",
-    "gradient_flow",
-    "weight_norms",
-    "optimizer_state",
-    "attention_collapse",
-    "hardware_integrity",
-    "precision_erosion",
-    "representation_collapse",
-    "origin",
-)
+CHECKS = (*REPORTED, "origin")
 
 
 @dataclass(frozen=True)

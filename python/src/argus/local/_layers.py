@@ -73,10 +73,6 @@ class Layers:
         self.present = set(modules)
         return self._compare(model) or self.hidden != hidden
 
-    def index_of(self, module: nn.Module) -> int | None:
-        """Where this module is in `context.layers`."""
-        return self._index.get(id(module))
-
     def say_missing(self) -> None:
         """Says what still cannot be watched for want of memory behind it."""
         if self._waiting:
